@@ -1,0 +1,278 @@
+//! What must hold between settings that are each right by themselves.
+//!
+//! A check that needs a value which was already found wrong is left out: it would only complain
+//! about what stands in its place.
+
+use super::mistake::Mistake;
+use super::raw::Key;
+use super::secret::Secret;
+use super::settings::Settings;
+use crate::model::{Mode, StoreKind};
+
+pub(super) struct Checks<'s> {
+    settings: &'s Settings,
+    /// Keys that have a mistake already.
+    wrong: Vec<String>,
+    found: Vec<Mistake>,
+}
+
+pub(super) fn check(settings: &Settings, so_far: &[Mistake]) -> Vec<Mistake> {
+    let wrong = so_far.iter().map(|mistake| mistake.key.clone()).collect();
+    let mut checks = Checks {
+        settings,
+        wrong,
+        found: Vec::new(),
+    };
+    checks.listeners_are_apart();
+    checks.strangers_need_a_key();
+    checks.keys_differ();
+    checks.modes_have_their_stores();
+    checks.stores_differ();
+    checks.found
+}
+
+impl Checks<'_> {
+    fn add(&mut self, key: &str, problem: String, hint: String) {
+        let origin = self.settings.given.get(key).cloned();
+        self.found
+            .push(Mistake::new(key, problem).origin(origin).hint(hint));
+    }
+
+    fn is_right(&self, keys: &[&str]) -> bool {
+        keys.iter()
+            .all(|key| !self.wrong.iter().any(|wrong| wrong == key))
+    }
+
+    fn listeners_are_apart(&mut self) {
+        let settings = self.settings;
+        let all = [
+            ("listen", &settings.listen),
+            ("admin_listen", &settings.admin_listen),
+            ("grpc_listen", &settings.grpc_listen),
+        ];
+        for (index, (key, listen)) in all.iter().enumerate() {
+            for (other_key, other) in &all[..index] {
+                // Nothing listens for gRPC yet, so its default must not be in anyone's way.
+                let is_idle = *key == "grpc_listen" && !settings.given.contains_key(*key);
+                if is_idle || !self.is_right(&[key, other_key]) || !listen.clashes_with(other) {
+                    continue;
+                }
+                let problem = format!("{listen} is taken by {other_key} ({other})");
+                self.add(key, problem, "give each its own port".to_owned());
+            }
+        }
+    }
+
+    fn strangers_need_a_key(&mut self) {
+        let settings = self.settings;
+        if settings.insecure || !self.is_right(&["insecure"]) {
+            return;
+        }
+        let auth = &settings.auth;
+        let api = (
+            "auth.api_key",
+            "OUTRIGGER_AUTH__API_KEY",
+            auth.api_key.is_some(),
+        );
+        let admin = (
+            "auth.admin_token",
+            "OUTRIGGER_AUTH__ADMIN_TOKEN",
+            auth.admin_token.is_some(),
+        );
+        let all = [
+            ("listen", &settings.listen, api),
+            ("grpc_listen", &settings.grpc_listen, api),
+            ("admin_listen", &settings.admin_listen, admin),
+        ];
+        for (key, listen, (secret, variable, has_secret)) in all {
+            if has_secret || listen.is_loopback() || !self.is_right(&[key, secret]) {
+                continue;
+            }
+            let problem = format!("{listen} can be reached from other machines, without {secret}");
+            let cure = format!(
+                "set {secret} ({variable}), or listen on 127.0.0.1, or set insecure = true \
+                 (OUTRIGGER_INSECURE=true) if something in front keeps strangers out"
+            );
+            self.add(key, problem, cure);
+        }
+    }
+
+    fn keys_differ(&mut self) {
+        let auth = &self.settings.auth;
+        let is_same = |one: &Option<Secret>, other: &Option<Secret>| one.is_some() && one == other;
+        if is_same(&auth.read_only_api_key, &auth.api_key) {
+            let problem = "is the same as auth.api_key, so it would allow writing".to_owned();
+            let cure = "choose another, or remove it".to_owned();
+            self.add("auth.read_only_api_key", problem, cure);
+        }
+    }
+
+    fn modes_have_their_stores(&mut self) {
+        if self.settings.secondary.is_some() || !self.is_right(&["secondary.kind"]) {
+            return;
+        }
+        let of_all = self.settings.mode.map(|mode| ("mode".to_owned(), mode));
+        let of_some = self
+            .settings
+            .collections
+            .iter()
+            .filter_map(|(name, collection)| {
+                Some((
+                    Key::of("collections").child(name).child("mode"),
+                    collection.mode?,
+                ))
+            });
+        let of_some = of_some.map(|(key, mode)| (key.to_string(), mode));
+        let lacking: Vec<(String, Mode)> = of_all
+            .into_iter()
+            .chain(of_some)
+            .filter(|(_, mode)| mode.needs_secondary())
+            .collect();
+        for (key, mode) in lacking {
+            let problem = format!("{mode} needs a secondary store, and there is none");
+            let cure = "set secondary.kind and secondary.url, or use primary_only";
+            self.add(&key, problem, cure.to_owned());
+        }
+    }
+
+    fn stores_differ(&mut self) {
+        let settings = self.settings;
+        let primary = &settings.primary;
+        let Some(secondary) = &settings.secondary else {
+            return;
+        };
+        if primary.kind != secondary.kind || !self.is_right(&["primary.url", "secondary.url"]) {
+            return;
+        }
+        match (&primary.url, &secondary.url) {
+            (Some(one), Some(other)) if one.is_same_place(other) => {
+                let problem = "is the same store as the primary".to_owned();
+                self.add(
+                    "secondary.url",
+                    problem,
+                    "name another, or remove one".to_owned(),
+                );
+            }
+            (None, None) if primary.kind == StoreKind::Embedded => {
+                let problem = "is embedded, as is the primary: that is one store".to_owned();
+                self.add(
+                    "secondary.kind",
+                    problem,
+                    "allowed: qdrant, pgvector".to_owned(),
+                );
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Env, Sources, load};
+
+    /// The mistakes of a file, each with its key, its origin left out.
+    fn mistakes(file: &str) -> Vec<String> {
+        let variables: Vec<(String, String)> = file
+            .lines()
+            .map(|line| line.split_once('=').unwrap())
+            .map(|(key, value)| (key.replace('.', "__").to_uppercase(), value.to_owned()))
+            .map(|(key, value)| (format!("OUTRIGGER_{key}"), value))
+            .collect();
+        let env: Env = variables.into_iter().collect();
+        match load(Sources {
+            env,
+            ..Sources::default()
+        }) {
+            Ok(_) => vec![],
+            Err(mistakes) => mistakes
+                .list
+                .iter()
+                .map(|mistake| format!("{}: {}", mistake.key, mistake.problem))
+                .collect(),
+        }
+    }
+
+    fn check(settings: &[&str], expected: &[&str]) {
+        assert_eq!(mistakes(&settings.join("\n")), expected, "{settings:?}");
+    }
+
+    #[test]
+    fn two_listeners_on_one_address_are_refused() {
+        check(
+            &["LISTEN=127.0.0.1:6330"],
+            &["admin_listen: 127.0.0.1:6330 is taken by listen (127.0.0.1:6330)"],
+        );
+        check(&["LISTEN=127.0.0.1:0", "ADMIN_LISTEN=127.0.0.1:0"], &[]);
+        check(&["LISTEN=127.0.0.1:6334"], &[]);
+        check(
+            &["GRPC_LISTEN=localhost:6333"],
+            &["grpc_listen: localhost:6333 is taken by listen (127.0.0.1:6333)"],
+        );
+    }
+
+    #[test]
+    fn listening_beyond_loopback_without_a_key_is_refused() {
+        let open = "listen: 0.0.0.0:1 can be reached from other machines, without auth.api_key";
+        check(&["LISTEN=0.0.0.0:1"], &[open]);
+        check(&["LISTEN=0.0.0.0:1", "AUTH.READ_ONLY_API_KEY=r"], &[open]);
+        check(&["LISTEN=0.0.0.0:1", "AUTH.API_KEY=k"], &[]);
+        check(&["LISTEN=0.0.0.0:1", "INSECURE=true"], &[]);
+        let admin = "can be reached from other machines, without auth.admin_token";
+        check(
+            &["ADMIN_LISTEN=[::]:2", "AUTH.API_KEY=k"],
+            &[&format!("admin_listen: [::]:2 {admin}")],
+        );
+        check(&["ADMIN_LISTEN=[::]:2", "AUTH.ADMIN_TOKEN=t"], &[]);
+        // One mistake, not two: the key was meant to be there.
+        check(
+            &["LISTEN=0.0.0.0:1", "AUTH.API_KEY.ENV=NO_SUCH"],
+            &["auth.api_key: names the environment variable NO_SUCH, which is not set or empty"],
+        );
+    }
+
+    #[test]
+    fn a_read_only_key_that_is_the_key_is_refused() {
+        check(
+            &["AUTH.API_KEY=k", "AUTH.READ_ONLY_API_KEY=k"],
+            &["auth.read_only_api_key: is the same as auth.api_key, so it would allow writing"],
+        );
+        check(&["AUTH.API_KEY=k", "AUTH.READ_ONLY_API_KEY=r"], &[]);
+    }
+
+    #[test]
+    fn a_mode_with_two_stores_needs_two() {
+        let lacking = "dual_write needs a secondary store, and there is none";
+        check(&["MODE=dual_write"], &[&format!("mode: {lacking}")]);
+        check(
+            &["COLLECTIONS.MEMORIES.MODE=dual_write"],
+            &[&format!("collections.memories.mode: {lacking}")],
+        );
+        check(&["MODE=dual_write", "SECONDARY.URL=http://q"], &[]);
+        check(&["MODE=primary_only"], &[]);
+    }
+
+    #[test]
+    fn one_store_cannot_be_both() {
+        let same = "secondary.url: is the same store as the primary";
+        check(
+            &["PRIMARY.URL=http://q", "SECONDARY.URL=http://q:6333/"],
+            &[same],
+        );
+        check(
+            &["PRIMARY.URL=http://q", "SECONDARY.URL=http://q:6343/"],
+            &[],
+        );
+        check(&["PRIMARY.URL=http://q/a", "SECONDARY.URL=http://q/b"], &[]);
+        check(
+            &[
+                "PRIMARY.URL=postgres://a:1@d/x",
+                "SECONDARY.URL=postgresql://a:2@d:5432/x",
+            ],
+            &[same],
+        );
+        check(
+            &["PRIMARY.KIND=embedded", "SECONDARY.KIND=embedded"],
+            &["secondary.kind: is embedded, as is the primary: that is one store"],
+        );
+    }
+}

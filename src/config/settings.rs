@@ -1,0 +1,236 @@
+//! The settings as the program uses them: typed, checked, every default filled in.
+//!
+//! Each key of the file has the field of the same name; `config/default.toml` says what each one
+//! does. Whoever holds a `Settings` need not check it again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::listen::Listen;
+use super::mistake::Origin;
+use super::secret::Secret;
+use super::url::StoreUrl;
+use crate::model::{Mode, Role, StoreKind};
+
+/// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
+/// in force takes it out of this list.
+const NOT_SERVED_YET: [&str; 13] = [
+    "cache",
+    "collections",
+    "control",
+    "embeddings",
+    "fence_timeout",
+    "filter_write_max_ids",
+    "grpc_listen",
+    "mirror",
+    "primary.grpc_url",
+    "qdrant_version",
+    "secondary",
+    "shadow",
+    "vector_size",
+];
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub listen: Listen,
+    pub admin_listen: Listen,
+    pub grpc_listen: Listen,
+    pub data_dir: PathBuf,
+    /// The mode to start in when none was ever set.
+    pub mode: Option<Mode>,
+    pub insecure: bool,
+    pub qdrant_version: String,
+    pub vector_size: Option<u32>,
+    /// In bytes.
+    pub max_body: u64,
+    pub shutdown_grace: Duration,
+    pub fence_timeout: Duration,
+    pub filter_write_max_ids: usize,
+    pub server: Server,
+    pub primary: Store,
+    pub secondary: Option<Store>,
+    pub auth: Auth,
+    pub log: Log,
+    pub cache: Cache,
+    pub mirror: Mirror,
+    pub shadow: Shadow,
+    pub embeddings: Embeddings,
+    pub control: Control,
+    pub collections: BTreeMap<String, Collection>,
+    /// The keys that somebody set, and where. What is not here has its built-in default.
+    pub given: BTreeMap<String, Origin>,
+}
+
+impl Settings {
+    pub fn store(&self, role: Role) -> Option<&Store> {
+        match role {
+            Role::Primary => Some(&self.primary),
+            Role::Secondary => self.secondary.as_ref(),
+        }
+    }
+
+    /// The keys that somebody set and that this version does not act on: the start warns of them.
+    pub fn not_served_yet(&self) -> Vec<String> {
+        let is_idle = |key: &&String| {
+            NOT_SERVED_YET.iter().any(|idle| {
+                key.strip_prefix(idle)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+        };
+        self.given.keys().filter(is_idle).cloned().collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub tls: Option<TlsFiles>,
+    /// From the start of a request to the end of its head.
+    pub header_timeout: Duration,
+    /// The longest pause between two pieces of a body, either way.
+    pub body_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    pub connections_max: usize,
+    /// Requests in flight.
+    pub requests_max: usize,
+    /// `None`: as many as there are processors.
+    pub threads: Option<usize>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// One of the two stores.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub kind: StoreKind,
+    /// Present unless the store is embedded.
+    pub url: Option<StoreUrl>,
+    /// Of a Qdrant only.
+    pub grpc_url: Option<StoreUrl>,
+    /// Of a Qdrant only. Absent: the client's own key is passed on.
+    pub api_key: Option<Secret>,
+    /// For `http://`, HTTP/2 without asking first; for `https://`, by ALPN.
+    pub http2: bool,
+    pub tls_ca: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    pub read_timeout: Duration,
+    pub write_timeout: Duration,
+    /// For snapshots, and for calls that we do not know.
+    pub slow_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub idle_connections_max: usize,
+    /// Failures in a row that open the breaker.
+    pub breaker_failures: u32,
+    /// How long the breaker stays open at first; it doubles up to `breaker_open_max`.
+    pub breaker_open: Duration,
+    pub breaker_open_max: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Auth {
+    pub api_key: Option<Secret>,
+    pub read_only_api_key: Option<Secret>,
+    pub admin_token: Option<Secret>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// As `RUST_LOG` is written.
+    pub filter: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cache {
+    pub enabled: bool,
+    pub memory_mb: u64,
+    pub ttl: Duration,
+    pub max_entry_kb: u64,
+    pub redis_url: Option<StoreUrl>,
+    pub redis_password: Option<Secret>,
+    pub redis_ttl: Duration,
+    /// The key `settle_ms`.
+    pub settle: Duration,
+    /// Zero: the first tier is off while the channel to the other sidecars is lost.
+    pub l1_ttl_when_blind: Duration,
+    pub stale_while_revalidate: Option<Duration>,
+    pub stale_if_error: Option<Duration>,
+    pub vector_rounding: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    pub ack: Ack,
+}
+
+/// Whose word a mirrored write waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ack {
+    Authority,
+    Both,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shadow {
+    /// The share of reads that also run at the other store.
+    pub sample: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Embeddings {
+    pub url: StoreUrl,
+    pub model: Option<String>,
+    pub api_key: Option<Secret>,
+    pub cache: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Control {
+    pub url: Option<StoreUrl>,
+}
+
+/// What one collection has of its own. What is absent is as for all.
+#[derive(Clone, Debug, Default)]
+pub struct Collection {
+    pub mode: Option<Mode>,
+    pub cache: Option<bool>,
+    pub ttl: Option<Duration>,
+    pub tenant_key: Option<String>,
+    pub adopt: Option<Adopt>,
+    pub table: Option<String>,
+    pub id: Option<String>,
+    pub vector: Option<String>,
+    pub payload: Option<String>,
+    pub distance: Option<Distance>,
+    pub writable: Option<bool>,
+}
+
+/// The framework that made a table, and so how its rows look as points.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Adopt {
+    Mem0,
+    Langchain,
+    Llamaindex,
+    Dify,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Distance {
+    Cosine,
+    Dot,
+    Euclid,
+    Manhattan,
+}
