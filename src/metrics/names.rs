@@ -1,0 +1,81 @@
+//! The one table of metric names. A name stands here and nowhere else; the README's table is
+//! checked against it.
+//!
+//! Counters are written with `_total`, as they are read; the encoder adds the ending itself.
+
+/// One metric: what a scrape shows.
+pub struct Name {
+    pub name: &'static str,
+    pub help: &'static str,
+    /// Label names, every one a closed set of values.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! names {
+    ($($constant:ident = $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(super) const $constant: Name =
+            Name { name: concat!("outrigger_", $name), help: $help, labels: &[$($label),*] };)*
+        pub const ALL: &[&Name] = &[$(&$constant),*];
+    };
+}
+
+names! {
+    REQUESTS = "requests_total" ["operation", "store", "cache", "status"]
+        "Requests answered, by operation, the store that answered, what the cache did, and status.";
+    REQUEST_SECONDS = "request_seconds" ["operation"]
+        "From the head of a request to the head of its answer.";
+    IN_FLIGHT = "requests_in_flight" []
+        "Requests being served now.";
+    SHED = "requests_shed_total" ["reason"]
+        "Requests refused because a limit was reached.";
+    PANICS = "request_panics_total" []
+        "Requests that ended in a bug of ours; each was answered with 500.";
+    CONNECTIONS = "connections" ["listener"]
+        "Connections from clients that are open now.";
+    CONNECTIONS_OPENED = "connections_opened_total" ["listener"]
+        "Connections accepted from clients.";
+    CONNECTIONS_REFUSED = "connections_refused_total" ["listener"]
+        "Connections refused because connections_max was reached.";
+    CONNECTIONS_GAVE_UP = "connections_gave_up_total" ["listener"]
+        "Connections closed because the client kept us waiting.";
+    ACCEPT_ERRORS = "accept_errors_total" ["listener"]
+        "Errors of the accept loop.";
+    STORE_UP = "store_up" ["store"]
+        "1 when the last call or probe of the store was answered, 0 when it was not.";
+    STORE_SECONDS = "store_seconds" ["store"]
+        "From asking a store to the head of its answer.";
+    STORE_ERRORS = "store_errors_total" ["store", "kind"]
+        "Calls of a store that brought no answer.";
+    STORE_RETRIES = "store_retries_total" ["store"]
+        "Calls of a store that were made a second time.";
+    STORE_CONNECTIONS = "store_pool_connections" ["store"]
+        "Connections towards a store that are open now.";
+    BREAKER_STATE = "breaker_state" ["target"]
+        "0 closed, 1 half open, 2 open.";
+    SPLIT_UPSERTS = "split_upserts_total" []
+        "Upserts too large for Qdrant that were sent to it in parts.";
+    MODE = "mode" ["collection", "mode"]
+        "1 for the mode in force; collection is * for the whole sidecar.";
+    MODE_EPOCH = "mode_epoch" []
+        "Raised by every change of mode.";
+    TASKS = "tasks" ["name"]
+        "Tasks alive now.";
+    TLS_RELOADS = "tls_reloads_total" ["outcome"]
+        "Times the certificate files were found changed and read again.";
+    BUILD = "build_info" ["version"]
+        "Always 1; the version of this binary.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_said_once_and_explained() {
+        let mut seen = std::collections::BTreeSet::new();
+        for name in ALL {
+            assert!(seen.insert(name.name), "{} stands twice", name.name);
+            assert!(name.help.ends_with('.'), "{} has no help", name.name);
+        }
+    }
+}
