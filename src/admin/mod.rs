@@ -1,0 +1,130 @@
+//! The operator's desk: health, metrics and the JSON API, on a listener of its own.
+//!
+//! `/healthz` says that the process runs; `/readyz` that the authority answers, the mode is known
+//! and the process is not on its way out. A follower that is down never makes `/readyz` fail.
+//! Health is open to anyone who reaches the port; the rest asks for the admin token when one is
+//! set.
+
+mod status;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{Method, Response};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tower::service_fn;
+use tower::util::BoxCloneSyncService;
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::metrics::{self, Metrics};
+use crate::mode::Router;
+use crate::net::{Arrival, Body, Edge};
+use crate::proxy::respond::{self, Health};
+use crate::task::{Group, Phase, Stop};
+
+/// How long a probe of a store may take. Probes of Kubernetes give up after a second.
+const PROBE_WITHIN: Duration = Duration::from_millis(900);
+
+/// What the desk shows.
+pub struct Desk {
+    pub router: Arc<Router>,
+    pub metrics: Arc<Metrics>,
+    pub tasks: Group,
+    pub stop: Stop,
+    pub clock: Clock,
+    pub started_at: String,
+    pub started: tokio::time::Instant,
+    pub listen: String,
+    pub token: Option<Box<[u8]>>,
+}
+
+/// The edge service of the admin listener.
+pub fn edge(desk: Desk) -> Edge {
+    let desk = Arc::new(desk);
+    BoxCloneSyncService::new(service_fn(move |arrival: Arrival| {
+        let desk = Arc::clone(&desk);
+        Box::pin(async move { Ok(desk.answer(arrival).await) })
+            as Pin<Box<dyn Future<Output = Result<_, Infallible>> + Send>>
+    }))
+}
+
+impl Desk {
+    async fn answer(&self, arrival: Arrival) -> Response<Body> {
+        let request = &arrival.request;
+        let path = request.uri().path().trim_end_matches('/');
+        let is_get = request.method() == Method::GET;
+        match path {
+            "/healthz" if is_get => return respond::health(Health::Well, "outrigger runs"),
+            "/readyz" if is_get => return self.ready().await,
+            _ => (),
+        }
+        if let Err(error) = self.check_token(&arrival) {
+            return respond::error(&error).response;
+        }
+        match path {
+            "/metrics" if is_get => respond::page(
+                metrics::CONTENT_TYPE,
+                self.metrics.render(&self.tasks.live()),
+            ),
+            "/api/status" if is_get => respond::json(&self.status().await),
+            _ => {
+                let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics \
+                            and /api/status";
+                let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
+                respond::error(&error).response
+            }
+        }
+    }
+
+    fn check_token(&self, arrival: &Arrival) -> Result<()> {
+        let Some(token) = &self.token else {
+            return Ok(());
+        };
+        let given = arrival.request.headers().get(AUTHORIZATION);
+        let given = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let refuse = |text: &'static str| {
+            Err(Error::new(
+                ErrorKind::Unauthorized,
+                Origin::Client,
+                Retry::Never,
+                text,
+            ))
+        };
+        match given {
+            Some(given) if token.ct_eq(given).into() => Ok(()),
+            Some(_) => refuse("Invalid admin token"),
+            None => refuse("Must provide the admin token as an Authorization bearer token"),
+        }
+    }
+
+    async fn ready(&self) -> Response<Body> {
+        if self.stop.phase() > Phase::Running {
+            return respond::health(Health::Unwell, "shutting down");
+        }
+        let snapshot = self.router.snapshot();
+        match snapshot.authority.probe(PROBE_WITHIN).await {
+            Ok(()) => respond::health(Health::Well, format!("ready, mode {}", snapshot.mode)),
+            Err(error) => respond::health(Health::Unwell, format!("not ready: {}", error.chain())),
+        }
+    }
+
+    async fn status(&self) -> serde_json::Value {
+        let snapshot = self.router.snapshot();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": self.started_at,
+            "now": self.clock.now_text(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "listen": self.listen,
+            "mode": { "mode": snapshot.mode.as_str(), "epoch": snapshot.epoch },
+            "stores": status::stores(self.router.stores(), PROBE_WITHIN).await,
+            "requests_in_flight": self.metrics.in_flight.get(),
+            "tasks": self.tasks.live(),
+        })
+    }
+}

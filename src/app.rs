@@ -1,0 +1,335 @@
+//! The only file that knows every concrete type: it puts the parts together from `Settings`,
+//! opens the listeners, and takes everything down again.
+//!
+//! Listeners are opened before anything is asked of a store, so that a taken port is told at once;
+//! the process drains on `Running::stop`: no new connections, idle ones closed, what was begun is
+//! finished within `shutdown_grace`, and who is late is named.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::error::{Error, Result};
+use crate::metrics::{ListenerMetrics, Metrics};
+use crate::mode::{Router, Stores};
+use crate::model::{Mode, Role, StoreKind};
+use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls, Upstream, UpstreamSettings};
+use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
+use crate::store::{Absent, BreakerSettings, Guarded, Qdrant, QdrantSettings, Store};
+use crate::task::{Group, Phase, Stop, StopSender};
+
+/// Qdrant's own limit on a JSON body.
+const QDRANT_BODY_LIMIT: u64 = 32 * 1024 * 1024;
+/// How often the certificate files are looked at.
+const TLS_LOOK: Duration = Duration::from_secs(2);
+
+/// A sidecar that is up.
+pub struct Running {
+    pub proxy: SocketAddr,
+    pub admin: SocketAddr,
+    tasks: Group,
+    metrics: Arc<Metrics>,
+    stop: StopSender,
+    grace: Duration,
+}
+
+/// Opens the listeners and begins to serve.
+pub async fn start(settings: Settings) -> Result<Running> {
+    let proxy_bound = net::bind(&settings.listen.to_string(), "--listen").await?;
+    let admin_bound = net::bind(&settings.admin_listen.to_string(), "--admin-listen").await?;
+    let (proxy_address, admin_address) = (proxy_bound.address, admin_bound.address);
+    refuse_own_listener(&settings, [proxy_address, admin_address]).await?;
+
+    let metrics = Arc::new(Metrics::new());
+    let tasks = Group::default();
+    let (stop_sender, stop) = StopSender::new();
+    let router = Arc::new(router(&settings, &metrics)?);
+    let mode = router.snapshot().mode;
+    metrics.mode_in_force("*", mode);
+
+    let listeners = Listeners {
+        settings: &settings,
+        tasks: &tasks,
+        stop: &stop,
+    };
+    let tls = listeners.tls(&metrics)?;
+    let proxy_edge = proxy::edge(ProxyParts {
+        router: Arc::clone(&router),
+        keys: Keys::new(
+            settings.auth.api_key.as_ref().map(config::Secret::expose),
+            settings
+                .auth
+                .read_only_api_key
+                .as_ref()
+                .map(config::Secret::expose),
+        ),
+        bodies: BodyLimits::new(
+            QDRANT_BODY_LIMIT,
+            settings.max_body,
+            settings.server.body_timeout,
+            Arc::clone(&metrics),
+        ),
+        deadlines: Deadlines {
+            read: settings.primary.read_timeout,
+            write: settings.primary.write_timeout,
+            slow: settings.primary.slow_timeout,
+        },
+        requests_max: settings.server.requests_max,
+        metrics: Arc::clone(&metrics),
+        instance: format!("{:016x}", rand::random::<u64>()).into(),
+    });
+    let clock = Clock::system();
+    let admin_edge = admin::edge(admin::Desk {
+        router,
+        metrics: Arc::clone(&metrics),
+        tasks: tasks.clone(),
+        stop: stop.clone(),
+        started_at: clock.now_text(),
+        clock,
+        started: tokio::time::Instant::now(),
+        listen: proxy_address.to_string(),
+        token: settings
+            .auth
+            .admin_token
+            .as_ref()
+            .map(|t| Box::from(t.expose().as_bytes())),
+    });
+    listeners.open(
+        "proxy",
+        proxy_bound,
+        proxy_edge,
+        tls,
+        metrics.listener("proxy"),
+    );
+    listeners.open(
+        "admin",
+        admin_bound,
+        admin_edge,
+        None,
+        metrics.listener("admin"),
+    );
+    info!(%mode, proxy = %proxy_address, admin = %admin_address, "outrigger is up");
+    let grace = settings.shutdown_grace;
+    Ok(Running {
+        proxy: proxy_address,
+        admin: admin_address,
+        tasks,
+        metrics,
+        stop: stop_sender,
+        grace,
+    })
+}
+
+impl Running {
+    /// Drains and ends. Returns once everything has ended or the grace is over.
+    ///
+    /// Cancel safety: dropping the future lets go of everything at once.
+    pub async fn stop(self) {
+        info!(connections = self.tasks.count(), grace = ?self.grace, "draining");
+        self.stop.advance(Phase::Draining);
+        let late = self.tasks.wait(self.grace).await;
+        self.stop.advance(Phase::Ending);
+        if late.is_empty() {
+            info!("drained");
+        } else {
+            warn!(
+                ?late,
+                "the shutdown grace is over; letting go of what is late"
+            );
+        }
+    }
+
+    /// What is alive, by name; for tests that count leaks.
+    pub fn tasks(&self) -> &Group {
+        &self.tasks
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+struct Listeners<'s> {
+    settings: &'s Settings,
+    tasks: &'s Group,
+    stop: &'s Stop,
+}
+
+impl Listeners<'_> {
+    fn open(
+        &self,
+        name: &'static str,
+        bound: Bound,
+        edge: Edge,
+        tls: Option<Arc<ServerTls>>,
+        metrics: ListenerMetrics,
+    ) {
+        let server = &self.settings.server;
+        let serve = Serve {
+            name,
+            edge,
+            refusal: respond::too_many_connections,
+            tls,
+            patience: Patience {
+                header: server.header_timeout,
+                body: server.body_timeout,
+                idle: server.idle_timeout,
+            },
+            connections_max: server.connections_max,
+            metrics,
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        };
+        self.tasks.spawn("accept", net::serve(bound, serve));
+    }
+
+    /// The proxy's certificate, and the task that watches its files.
+    fn tls(&self, metrics: &Arc<Metrics>) -> Result<Option<Arc<ServerTls>>> {
+        let Some(files) = &self.settings.server.tls else {
+            return Ok(None);
+        };
+        let tls = Arc::new(ServerTls::load(&files.cert, &files.key)?);
+        let (watched, metrics, mut stop) =
+            (Arc::clone(&tls), Arc::clone(metrics), self.stop.clone());
+        self.tasks.spawn("tls-reload", async move {
+            let mut ticks = tokio::time::interval(TLS_LOOK);
+            loop {
+                tokio::select! {
+                    () = stop.reached(Phase::Draining) => return,
+                    _ = ticks.tick() => reload(&watched, &metrics),
+                }
+            }
+        });
+        Ok(Some(tls))
+    }
+}
+
+fn reload(tls: &ServerTls, metrics: &Metrics) {
+    match tls.reload_if_changed() {
+        Ok(false) => (),
+        Ok(true) => {
+            metrics.tls_reloaded(true);
+            info!("a new certificate is in force");
+        }
+        Err(error) => {
+            metrics.tls_reloaded(false);
+            warn!(error = %error.chain(), "the changed certificate cannot be used; the old one stays");
+        }
+    }
+}
+
+/// An upstream that is one of our own listeners would answer itself for ever.
+async fn refuse_own_listener(settings: &Settings, bound: [SocketAddr; 2]) -> Result<()> {
+    let settings = settings.clone();
+    let look = move || config::own_listener_check(&settings, &bound, resolve);
+    let mistakes = crate::task::spawn_blocking("resolve", look)
+        .await
+        .map_err(|error| Error::settings("look the store's address up").with_source(error))?;
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(Error::settings(
+        config::Mistakes::from(mistakes).to_string(),
+    ))
+}
+
+/// What a name stands for. Blocks.
+pub fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
+    // A name that is not known yet is no mistake: a store may come up later.
+    (host, port)
+        .to_socket_addrs()
+        .map(Iterator::collect)
+        .unwrap_or_default()
+}
+
+fn router(settings: &Settings, metrics: &Metrics) -> Result<Router> {
+    let mode = settings.mode.unwrap_or(Mode::PrimaryOnly);
+    if mode != Mode::PrimaryOnly {
+        return Err(Error::settings(format!(
+            "mode = \"{mode}\" is not served by this version of Outrigger; \
+             set mode = \"primary_only\""
+        )));
+    }
+    let secondary = settings.secondary.as_ref();
+    let stores = Stores {
+        primary: store(&settings.primary, Role::Primary, settings, metrics)?,
+        secondary: secondary
+            .map(|s| store(s, Role::Secondary, settings, metrics))
+            .transpose()?,
+    };
+    Router::new(stores, mode)
+        .ok_or_else(|| Error::settings(format!("mode = \"{mode}\" needs a store that is not set")))
+}
+
+fn store(
+    of: &config::Store,
+    role: Role,
+    settings: &Settings,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Store>> {
+    let handles = metrics.store(role);
+    let inner: Arc<dyn Store> = match of.kind {
+        StoreKind::Qdrant => {
+            let upstream = upstream(of, handles.connections.clone())?;
+            let own = qdrant_settings(of, settings)?;
+            let splits = metrics.split_upserts.clone();
+            Arc::new(Qdrant::new(upstream, own, handles.clone(), splits))
+        }
+        StoreKind::Pgvector | StoreKind::Embedded => Arc::new(Absent::new(of.kind)),
+    };
+    let breaker = BreakerSettings {
+        failures: of.breaker_failures,
+        open: of.breaker_open,
+        open_max: of.breaker_open_max,
+    };
+    Ok(Arc::new(Guarded::new(inner, role, breaker, handles)))
+}
+
+fn upstream(of: &config::Store, open: crate::metrics::Gauge) -> Result<Upstream> {
+    let settings = UpstreamSettings {
+        connect_timeout: of.connect_timeout,
+        idle_timeout: of.idle_timeout,
+        idle_connections_max: of.idle_connections_max,
+        http2: of.http2,
+        tls: net::client_tls(of.tls_ca.as_deref())?,
+    };
+    Ok(Upstream::new(settings, open))
+}
+
+fn qdrant_settings(of: &config::Store, settings: &Settings) -> Result<QdrantSettings> {
+    let url = of
+        .url
+        .as_ref()
+        .ok_or_else(|| Error::settings("a qdrant store needs a url"))?;
+    let authority = Authority::try_from(url.authority())
+        .map_err(|error| Error::settings("use the store's url").with_source(error))?;
+    let key = of
+        .api_key
+        .as_ref()
+        .map(|key| HeaderValue::from_str(key.expose()))
+        .transpose();
+    let mut api_key =
+        key.map_err(|error| Error::settings("use the store's api_key").with_source(error))?;
+    if let Some(key) = &mut api_key {
+        key.set_sensitive(true);
+    }
+    Ok(QdrantSettings {
+        scheme: if url.is_tls() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        },
+        authority,
+        path_prefix: url.path_prefix().to_owned(),
+        api_key,
+        pause: settings.server.body_timeout,
+        body_limit: QDRANT_BODY_LIMIT,
+    })
+}

@@ -1,0 +1,131 @@
+//! Words typed by a person: one file a command family.
+//!
+//! Exit codes: 0 done, 1 the answer is no, 2 wrong usage or settings, 3 something outside failed.
+
+mod config_check;
+mod logging;
+mod out;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Env, Loaded, Mistakes, Sources, load};
+use crate::error::{Error, ErrorKind};
+
+/// Where the file is looked for when none is named.
+const DEFAULT_FILE: &str = "config/outrigger.toml";
+
+#[derive(Parser)]
+#[command(
+    name = "outrigger",
+    version,
+    about = "Qdrant to its clients, whatever stores the points"
+)]
+struct Command {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Open the proxy and the admin side (the default).
+    Serve,
+    /// The settings.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Print what is in force, secrets masked, and where each value is from.
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The settings that have a flag; each wins over the file and the environment.
+#[derive(Args)]
+struct Flags {
+    /// The settings file [default: config/outrigger.toml, when it exists].
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Where Qdrant's clients connect.
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where operators connect.
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
+    /// Where the sidecar keeps its own files.
+    #[arg(long, global = true, value_name = "PATH")]
+    data_dir: Option<String>,
+    /// The mode to start in when none was ever set.
+    #[arg(long, global = true, value_name = "MODE")]
+    mode: Option<String>,
+    /// What to log, as in RUST_LOG.
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+impl Flags {
+    fn load(&self) -> Result<Loaded, Mistakes> {
+        let given = [
+            ("listen", &self.listen, "--listen"),
+            ("admin_listen", &self.admin_listen, "--admin-listen"),
+            ("data_dir", &self.data_dir, "--data-dir"),
+            ("mode", &self.mode, "--mode"),
+            ("log.filter", &self.log, "--log"),
+        ];
+        let flags = given
+            .into_iter()
+            .filter_map(|(key, value, flag)| {
+                Some((key.to_owned(), value.clone()?, flag.to_owned()))
+            })
+            .collect();
+        load(Sources {
+            file: self.config.clone(),
+            default_file: Some(PathBuf::from(DEFAULT_FILE)),
+            env: Env::from_process(),
+            flags,
+        })
+    }
+}
+
+/// Runs the command line to its end.
+pub fn run() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => {
+            // Help and version come this way too; clap knows which stream is right.
+            drop(error.print());
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match command.action.unwrap_or(Action::Serve) {
+        Action::Serve => serve::run(&command.flags),
+        Action::Config {
+            action: ConfigAction::Check { json },
+        } => config_check::run(&command.flags, json),
+    }
+}
+
+/// The exit code that an error deserves.
+fn exit_code(error: &Error) -> ExitCode {
+    if error.kind() == ErrorKind::Settings {
+        ExitCode::from(2)
+    } else {
+        ExitCode::from(3)
+    }
+}

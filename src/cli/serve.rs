@@ -1,0 +1,87 @@
+//! `outrigger serve`: opens the listeners and serves until it is told to stop.
+//!
+//! The first SIGTERM or SIGINT drains; a second one ends at once.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{Flags, exit_code, logging, out};
+use crate::app;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+
+pub(super) fn run(flags: &Flags) -> ExitCode {
+    let loaded = match flags.load() {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            out::complain(&mistakes.to_string());
+            return ExitCode::from(2);
+        }
+    };
+    let settings = loaded.settings;
+    match logging::begin(&settings.log).and_then(|()| serve(settings)) {
+        Ok(code) => code,
+        Err(error) => {
+            out::complain(&format!("outrigger: {}", error.chain()));
+            exit_code(&error)
+        }
+    }
+}
+
+fn serve(settings: Settings) -> Result<ExitCode> {
+    for key in settings.not_served_yet() {
+        warn!(key, "this setting is set and has no effect in this version");
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = settings.server.threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| Error::settings("start the runtime").with_source(error))?;
+    let code = runtime.block_on(until_stopped(settings));
+    // What is still blocked is let go: the drain is over, or a second signal cut it short.
+    runtime.shutdown_background();
+    code
+}
+
+async fn until_stopped(settings: Settings) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let running = app::start(settings).await?;
+    let first = signals.next().await;
+    info!(signal = first, "asked to stop");
+    tokio::select! {
+        () = running.stop() => Ok(ExitCode::SUCCESS),
+        second = signals.next() => {
+            warn!(signal = second, "asked to stop a second time; ending at once");
+            Ok(ExitCode::from(3))
+        }
+    }
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::settings("listen for signals").with_source(error))
+        };
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the stations hand to one another: a call on the way in, an answer on the way out.
+
+use std::net::SocketAddr;
+
+use http::Response;
+use http::request::Parts;
+use hyper::body::Incoming;
+
+use crate::model::{Operation, Role};
+use crate::net::Body;
+
+/// A recognised request. Made once, by `front`.
+pub struct Call {
+    pub operation: Operation,
+    pub head: Parts,
+    pub body: Incoming,
+    pub peer: SocketAddr,
+}
+
+impl Call {
+    /// A browser asking whether it may ask. It carries no credential and touches no data.
+    pub fn is_preflight(&self) -> bool {
+        self.head.method == http::Method::OPTIONS
+            && self.head.headers.contains_key(http::header::ORIGIN)
+            && self
+                .head
+                .headers
+                .contains_key(http::header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+}
+
+/// What the cache did. Also a metric label and a response header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CacheStatus {
+    /// The cache had no part in it.
+    Bypass,
+}
+
+impl CacheStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// An answer and where it is from.
+pub struct Answer {
+    pub response: Response<Body>,
+    /// The store that answered; none when the sidecar did.
+    pub store: Option<Role>,
+    pub cache: CacheStatus,
+}
+
+impl Answer {
+    /// An answer of the sidecar's own.
+    pub fn own(response: Response<Body>) -> Self {
+        Self {
+            response,
+            store: None,
+            cache: CacheStatus::Bypass,
+        }
+    }
+
+    pub fn of_store(response: Response<Body>, store: Role) -> Self {
+        Self {
+            response,
+            store: Some(store),
+            cache: CacheStatus::Bypass,
+        }
+    }
+
+    /// Keeps `held` until a streamed answer has been sent; a whole one lets go at once.
+    pub fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
+        let (head, body) = self.response.into_parts();
+        let body = if body.is_whole() {
+            body
+        } else {
+            body.holding(held)
+        };
+        self.response = Response::from_parts(head, body);
+        self
+    }
+}

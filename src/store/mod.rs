@@ -1,0 +1,54 @@
+//! The stores: places where points live, behind one trait.
+//!
+//! `qdrant` passes calls through. `Guarded` wraps any store with a breaker and metrics; `Absent`
+//! stands where a store cannot be served, and says so.
+
+mod absent;
+mod breaker;
+mod guarded;
+mod qdrant;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use http::request::Parts;
+use tokio::time::Instant;
+
+use crate::error::Result;
+use crate::model::{Operation, StoreKind};
+use crate::net::Body;
+
+pub use absent::Absent;
+pub use breaker::BreakerSettings;
+pub use guarded::Guarded;
+pub use qdrant::{Qdrant, QdrantSettings};
+
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+/// A call to be handed to a store as it came: the parts as the client sent them.
+pub struct PassCall {
+    pub operation: Operation,
+    pub head: Parts,
+    pub body: Body,
+    /// The head of the answer is there by then, or the call has failed.
+    pub deadline: Instant,
+}
+
+pub type PassAnswer = http::Response<Body>;
+
+/// A store.
+///
+/// Calls run in parallel and in no order: whoever needs order keeps it above. `Ok` means that the
+/// store has answered, whatever it said: an answer of Qdrant's with an error status is an answer.
+/// An error whose retry is `OutcomeUnknown` may have done its work. Dropping a future ends the
+/// call as far as it can be ended; a write may still be applied.
+pub trait Store: Send + Sync {
+    fn kind(&self) -> StoreKind;
+
+    /// Serves a call, streaming both ways.
+    fn pass(&self, call: PassCall) -> StoreFuture<'_, PassAnswer>;
+
+    /// Whether the store answers at all.
+    fn probe(&self, within: Duration) -> StoreFuture<'_, ()>;
+}
