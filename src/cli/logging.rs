@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stderr};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use super::span_fields::JsonSpanFields;
 use crate::config::{Log, LogFormat};
 use crate::error::{Error, Result};
 
@@ -25,7 +26,11 @@ pub(super) fn begin(log: &Log) -> Result<()> {
     let begun = if as_text {
         builder.with_ansi(stderr().is_terminal()).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .fmt_fields(JsonSpanFields)
+            .try_init()
     };
     begun.map_err(|error| Error::settings("set logging up").with_source(error))?;
     std::panic::set_hook(Box::new(|panic| {

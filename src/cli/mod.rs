@@ -6,6 +6,7 @@ mod config_check;
 mod logging;
 mod out;
 mod serve;
+mod span_fields;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

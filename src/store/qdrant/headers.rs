@@ -8,9 +8,23 @@ use http::header::{
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Beside `connection` itself.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    TRANSFER_ENCODING,
+    TE,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+];
 
 /// The fields that RFC 9110 ties to one connection, and those that `connection` names itself.
 pub(super) fn strip_hop_by_hop(fields: &mut HeaderMap) {
+    // Most have none: one look at each name is cheaper than a look-up for every name there is.
+    if !fields.keys().any(is_hop_by_hop) {
+        return;
+    }
     if fields.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = fields
             .get_all(CONNECTION)
@@ -24,17 +38,13 @@ pub(super) fn strip_hop_by_hop(fields: &mut HeaderMap) {
         }
         fields.remove(CONNECTION);
     }
-    for name in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-    ] {
+    for name in HOP_BY_HOP {
         fields.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION || HOP_BY_HOP.contains(name)
 }
 
 /// What a client sent, as it goes on to the upstream. `host` is the upstream's own, and an
