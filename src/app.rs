@@ -17,7 +17,7 @@ use crate::admin;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
-use crate::metrics::{ListenerMetrics, Metrics};
+use crate::metrics::{Gauge, ListenerMetrics, Metrics};
 use crate::mode::{Router, Stores};
 use crate::model::{Mode, Role, StoreKind};
 use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls, Upstream, UpstreamSettings};
@@ -50,7 +50,13 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let tasks = Group::default();
     let (stop_sender, stop) = StopSender::new();
-    let router = Arc::new(router(&settings, &metrics)?);
+    let making = Making {
+        settings: &settings,
+        metrics: &metrics,
+        tasks: &tasks,
+        stop: &stop,
+    };
+    let router = Arc::new(making.router()?);
     let mode = router.snapshot().mode;
     metrics.mode_in_force("*", mode);
 
@@ -249,58 +255,69 @@ pub fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
         .unwrap_or_default()
 }
 
-fn router(settings: &Settings, metrics: &Metrics) -> Result<Router> {
-    let mode = settings.mode.unwrap_or(Mode::PrimaryOnly);
-    if mode != Mode::PrimaryOnly {
-        return Err(Error::settings(format!(
-            "mode = \"{mode}\" is not served by this version of Outrigger; \
-             set mode = \"primary_only\""
-        )));
-    }
-    let secondary = settings.secondary.as_ref();
-    let stores = Stores {
-        primary: store(&settings.primary, Role::Primary, settings, metrics)?,
-        secondary: secondary
-            .map(|s| store(s, Role::Secondary, settings, metrics))
-            .transpose()?,
-    };
-    Router::new(stores, mode)
-        .ok_or_else(|| Error::settings(format!("mode = \"{mode}\" needs a store that is not set")))
+/// What the stores are made from.
+struct Making<'s> {
+    settings: &'s Settings,
+    metrics: &'s Metrics,
+    tasks: &'s Group,
+    stop: &'s Stop,
 }
 
-fn store(
-    of: &config::Store,
-    role: Role,
-    settings: &Settings,
-    metrics: &Metrics,
-) -> Result<Arc<dyn Store>> {
-    let handles = metrics.store(role);
-    let inner: Arc<dyn Store> = match of.kind {
-        StoreKind::Qdrant => {
-            let upstream = upstream(of, handles.connections.clone())?;
-            let own = qdrant_settings(of, settings)?;
-            let splits = metrics.split_upserts.clone();
-            Arc::new(Qdrant::new(upstream, own, handles.clone(), splits))
+impl Making<'_> {
+    fn router(&self) -> Result<Router> {
+        let mode = self.settings.mode.unwrap_or(Mode::PrimaryOnly);
+        if mode != Mode::PrimaryOnly {
+            return Err(Error::settings(format!(
+                "mode = \"{mode}\" is not served by this version of Outrigger; \
+                 set mode = \"primary_only\""
+            )));
         }
-        StoreKind::Pgvector | StoreKind::Embedded => Arc::new(Absent::new(of.kind)),
-    };
-    let breaker = BreakerSettings {
-        failures: of.breaker_failures,
-        open: of.breaker_open,
-        open_max: of.breaker_open_max,
-    };
-    Ok(Arc::new(Guarded::new(inner, role, breaker, handles)))
-}
+        let secondary = self.settings.secondary.as_ref();
+        let stores = Stores {
+            primary: self.store(&self.settings.primary, Role::Primary)?,
+            secondary: secondary
+                .map(|of| self.store(of, Role::Secondary))
+                .transpose()?,
+        };
+        Router::new(stores, mode).ok_or_else(|| {
+            Error::settings(format!("mode = \"{mode}\" needs a store that is not set"))
+        })
+    }
 
-fn upstream(of: &config::Store, open: crate::metrics::Gauge) -> Result<Upstream> {
-    let settings = UpstreamSettings {
-        connect_timeout: of.connect_timeout,
-        idle_timeout: of.idle_timeout,
-        idle_connections_max: of.idle_connections_max,
-        http2: of.http2,
-        tls: net::client_tls(of.tls_ca.as_deref())?,
-    };
-    Ok(Upstream::new(settings, open))
+    fn store(&self, of: &config::Store, role: Role) -> Result<Arc<dyn Store>> {
+        let handles = self.metrics.store(role);
+        let inner: Arc<dyn Store> = match of.kind {
+            StoreKind::Qdrant => {
+                let upstream = self.upstream(of, handles.connections.clone())?;
+                let own = qdrant_settings(of, self.settings)?;
+                let splits = self.metrics.split_upserts.clone();
+                Arc::new(Qdrant::new(upstream, own, handles.clone(), splits))
+            }
+            StoreKind::Pgvector | StoreKind::Embedded => Arc::new(Absent::new(of.kind)),
+        };
+        let breaker = BreakerSettings {
+            failures: of.breaker_failures,
+            open: of.breaker_open,
+            open_max: of.breaker_open_max,
+        };
+        Ok(Arc::new(Guarded::new(inner, role, breaker, handles)))
+    }
+
+    fn upstream(&self, of: &config::Store, open: Gauge) -> Result<Upstream> {
+        let settings = UpstreamSettings {
+            connect_timeout: of.connect_timeout,
+            idle_timeout: of.idle_timeout,
+            idle_connections_max: of.idle_connections_max,
+            http2: of.http2,
+            tls: net::client_tls(of.tls_ca.as_deref())?,
+        };
+        Ok(Upstream::new(
+            &settings,
+            open,
+            self.tasks,
+            self.stop.clone(),
+        ))
+    }
 }
 
 fn qdrant_settings(of: &config::Store, settings: &Settings) -> Result<QdrantSettings> {

@@ -18,6 +18,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::pool::DrivenBody;
 use crate::metrics::Counter;
 
 /// A body, whole or streamed, and whatever must live as long as it does.
@@ -53,9 +54,9 @@ impl Body {
         Self { kind, _held: None }
     }
 
-    pub fn stream(incoming: Incoming, pause: Duration) -> Self {
+    pub fn stream(incoming: impl Into<Streamed>, pause: Duration) -> Self {
         Self {
-            kind: Kind::Stream(Paced::new(incoming, pause)),
+            kind: Kind::Stream(Paced::new(incoming.into(), pause)),
             _held: None,
         }
     }
@@ -173,12 +174,59 @@ impl StdError for BodyError {
     }
 }
 
+/// What comes in from a peer, piece by piece.
+pub struct Streamed(Source);
+
+enum Source {
+    Plain(Incoming),
+    /// An answer that moves its own connection.
+    Driven(DrivenBody),
+}
+
+impl From<Incoming> for Streamed {
+    fn from(incoming: Incoming) -> Self {
+        Self(Source::Plain(incoming))
+    }
+}
+
+impl From<DrivenBody> for Streamed {
+    fn from(body: DrivenBody) -> Self {
+        Self(Source::Driven(body))
+    }
+}
+
+impl Streamed {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Source::Plain(incoming) => Pin::new(incoming).poll_frame(cx),
+            Source::Driven(body) => body.poll_frame(cx),
+        }
+    }
+
+    pub fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Plain(incoming) => incoming.is_end_stream(),
+            Source::Driven(body) => body.is_end_stream(),
+        }
+    }
+
+    pub fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Plain(incoming) => incoming.size_hint(),
+            Source::Driven(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A stream with a bound on the pause between two pieces.
 ///
 /// The timer is made when the stream is first found pending, so a body that is already there
 /// costs none.
 struct Paced {
-    incoming: Incoming,
+    incoming: Streamed,
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
@@ -186,7 +234,7 @@ struct Paced {
 }
 
 impl Paced {
-    fn new(incoming: Incoming, pause: Duration) -> Self {
+    fn new(incoming: Streamed, pause: Duration) -> Self {
         Self {
             incoming,
             pause,
@@ -197,7 +245,7 @@ impl Paced {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+        if let Poll::Ready(frame) = self.incoming.poll_frame(cx) {
             self.waiting = false;
             let failed = |error| self.failed(BodyError::Broken(error));
             return Poll::Ready(frame.map(|frame| frame.map_err(failed)));
@@ -242,7 +290,7 @@ pub async fn collect(
     bytes_max: usize,
 ) -> Result<Collect, BodyError> {
     let expected = incoming.size_hint().exact();
-    let mut stream = Paced::new(incoming, pause);
+    let mut stream = Paced::new(incoming.into(), pause);
     let mut kept = Kept::default();
     let mut seen: u64 = 0;
     let too_long = |seen: u64| seen > bytes_max as u64;
@@ -279,7 +327,7 @@ pub enum Gathered {
 ///
 /// Cancel safety: what was read so far is lost.
 pub async fn gather(
-    incoming: Incoming,
+    incoming: Streamed,
     pause: Duration,
     bytes_max: usize,
 ) -> Result<Gathered, BodyError> {

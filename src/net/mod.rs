@@ -7,12 +7,14 @@
 
 mod body;
 mod connection;
+mod connector;
 mod listen;
+mod pool;
 mod serve;
 mod tls;
 mod upstream;
 
-pub use body::{Body, BodyError, Collect, Gathered, collect, gather};
+pub use body::{Body, BodyError, Collect, Gathered, Streamed, collect, gather};
 pub use connection::{InFlight, Patience};
 pub use listen::{Bound, bind};
 pub use serve::{Arrival, Edge, Serve, serve};

@@ -6,26 +6,18 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tower::Service;
+use http::{Request, Response};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::body::{Body, BodyError};
+use super::body::{Body, BodyError, Streamed};
+use super::connector::Connector;
+use super::pool::{Pool, PoolError};
 use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Gauge;
-
-/// How often the kernel asks a silent peer whether it is still there.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+use crate::task::{Group, Stop};
 
 pub struct UpstreamSettings {
     pub connect_timeout: Duration,
@@ -33,45 +25,66 @@ pub struct UpstreamSettings {
     /// requests meet connections that are just being closed.
     pub idle_timeout: Duration,
     pub idle_connections_max: usize,
-    /// HTTP/2 without asking first, for plain text. With TLS it is negotiated.
+    /// HTTP/2: without asking first for plain text, negotiated with TLS.
     pub http2: bool,
     pub tls: rustls::ClientConfig,
 }
 
-/// Cheap to clone; clones share the pool.
+/// Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct Upstream {
-    client: Client<Counted, Body>,
+    client: Client,
+}
+
+#[derive(Clone)]
+enum Client {
+    Http1(Pool),
+    /// Many requests share one connection, so it needs a task of its own; hyper-util has that.
+    Http2(Box<legacy::Client<Connector, Body>>),
 }
 
 impl Upstream {
-    /// `open` counts the connections that are open.
-    pub fn new(settings: UpstreamSettings, open: Gauge) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(TCP_KEEPALIVE));
-        http.set_connect_timeout(Some(settings.connect_timeout));
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(settings.tls)
-            .https_or_http();
-        let https = https.enable_all_versions().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
+    /// `open` counts the connections that are open; `tasks` own what closes them when unused.
+    pub fn new(settings: &UpstreamSettings, open: Gauge, tasks: &Group, stop: Stop) -> Self {
+        let connector = Connector::new(settings, open);
+        let (timeout, most) = (settings.idle_timeout, settings.idle_connections_max);
+        if !settings.http2 {
+            let pool = Pool::new(connector, timeout, most, tasks, stop);
+            return Self {
+                client: Client::Http1(pool),
+            };
+        }
+        let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .pool_idle_timeout(settings.idle_timeout)
-            .pool_max_idle_per_host(settings.idle_connections_max)
-            .http2_only(settings.http2)
+            .pool_idle_timeout(timeout)
+            .pool_max_idle_per_host(most)
+            .http2_only(true)
             .http2_adaptive_window(true)
-            .build(Counted { https, open });
-        Self { client }
+            .build(connector);
+        Self {
+            client: Client::Http2(Box::new(client)),
+        }
     }
 
     /// Returns once the head of the answer is there. The caller bounds the wait.
     ///
-    /// Cancel safety: dropping the future closes the connection; the upstream may have acted.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
-        self.client.request(request).await.map_err(Failed::new)
+    /// Cancel safety: dropping the future ends the call; the upstream may have acted.
+    pub async fn send(&self, request: Request<Body>) -> Result<Response<Streamed>, Failed> {
+        match &self.client {
+            Client::Http1(pool) => {
+                let answer = pool.send(request).await;
+                answer
+                    .map(|answer| answer.map(Streamed::from))
+                    .map_err(Failed::of_pool)
+            }
+            Client::Http2(client) => {
+                let answer = client.request(request).await;
+                answer
+                    .map(|answer| answer.map(Streamed::from))
+                    .map_err(Failed::of_client)
+            }
+        }
     }
 }
 
@@ -79,7 +92,8 @@ impl Upstream {
 #[derive(Debug)]
 pub struct Failed {
     pub reason: Reason,
-    source: ClientError,
+    /// The innermost cause: the layers above it only repeat that sending did not work.
+    cause: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,11 +113,45 @@ pub enum Reason {
 }
 
 impl Failed {
-    fn new(source: ClientError) -> Self {
-        Self {
-            reason: reason(&source),
-            source,
+    fn of_pool(error: PoolError) -> Self {
+        match error {
+            PoolError::Connect(error) => Self::to_connect(error.as_ref()),
+            PoolError::Http(error) => Self::after_connect(&error),
         }
+    }
+
+    fn of_client(error: legacy::Error) -> Self {
+        if error.is_connect() {
+            Self::to_connect(&error)
+        } else {
+            Self::after_connect(&error)
+        }
+    }
+
+    fn to_connect(error: &(dyn StdError + 'static)) -> Self {
+        let timed_out = chain(error)
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::TimedOut);
+        let reason = if timed_out {
+            Reason::ConnectTimeout
+        } else {
+            Reason::Connect
+        };
+        let cause = root(error);
+        Self { reason, cause }
+    }
+
+    fn after_connect(error: &(dyn StdError + 'static)) -> Self {
+        let of_body = chain(error).find_map(|cause| cause.downcast_ref::<BodyError>());
+        let of_hyper = chain(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
+        let reason = match of_body {
+            Some(BodyError::Stalled) => Reason::ClientStalled,
+            Some(BodyError::Broken(_)) => Reason::ClientBody,
+            None if of_hyper.is_some_and(hyper::Error::is_parse) => Reason::Nonsense,
+            None => Reason::Reset,
+        };
+        let cause = root(error);
+        Self { reason, cause }
     }
 
     pub fn into_error(self, origin: Origin, doing: String) -> Error {
@@ -115,31 +163,7 @@ impl Failed {
             Reason::ClientBody => (ErrorKind::BadInput, Origin::Client, Retry::Never),
             Reason::ClientStalled => (ErrorKind::Timeout, Origin::Client, Retry::Never),
         };
-        Error::new(kind, origin, retry, doing).with_source(root(self.source))
-    }
-}
-
-fn reason(error: &ClientError) -> Reason {
-    let timed_out = chain(error)
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::TimedOut);
-    if error.is_connect() {
-        return if timed_out {
-            Reason::ConnectTimeout
-        } else {
-            Reason::Connect
-        };
-    }
-    match chain(error).find_map(|cause| cause.downcast_ref::<BodyError>()) {
-        Some(BodyError::Stalled) => return Reason::ClientStalled,
-        Some(BodyError::Broken(_)) => return Reason::ClientBody,
-        None => (),
-    }
-    let of_hyper = chain(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
-    if of_hyper.is_some_and(hyper::Error::is_parse) {
-        Reason::Nonsense
-    } else {
-        Reason::Reset
+        Error::new(kind, origin, retry, doing).with_source(self.cause)
     }
 }
 
@@ -154,98 +178,9 @@ fn chain<'e>(
     })
 }
 
-/// The innermost cause, as text: the layers above it only repeat that sending did not work.
-fn root(error: ClientError) -> String {
-    chain(&error)
+fn root(error: &(dyn StdError + 'static)) -> String {
+    chain(error)
         .last()
         .map(ToString::to_string)
         .unwrap_or_default()
-}
-
-/// Opens connections and counts the open ones.
-#[derive(Clone)]
-struct Counted {
-    https: HttpsConnector<HttpConnector>,
-    open: Gauge,
-}
-
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
-type Connecting = Pin<Box<dyn Future<Output = Result<CountedStream, BoxError>> + Send>>;
-type BoxError = Box<dyn StdError + Send + Sync>;
-
-impl Service<Uri> for Counted {
-    type Response = CountedStream;
-    type Error = BoxError;
-    type Future = Connecting;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.https.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Connecting {
-        let connecting = self.https.call(uri);
-        let open = self.open.clone();
-        Box::pin(async move {
-            let stream = connecting.await?;
-            open.inc();
-            Ok(CountedStream { stream, open })
-        })
-    }
-}
-
-struct CountedStream {
-    stream: Stream,
-    open: Gauge,
-}
-
-impl Drop for CountedStream {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
-
-impl Connection for CountedStream {
-    fn connected(&self) -> Connected {
-        self.stream.connected()
-    }
-}
-
-impl Read for CountedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl Write for CountedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

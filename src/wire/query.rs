@@ -14,6 +14,8 @@ use url::form_urlencoded;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{Class, Operation};
 
+const TIMEOUT_SECONDS_MAX: u64 = 100 * 365 * 24 * 60 * 60;
+
 /// What the query string asks of an operation. A parameter that the operation does not have keeps
 /// its default, whatever the query says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -22,8 +24,7 @@ pub struct Params {
     /// points are not.
     pub wait: bool,
     pub ordering: WriteOrdering,
-    /// As the client wrote it, which may be 584 billion years: bound it before adding it to an
-    /// instant.
+    /// At most a hundred years, whatever the client wrote, so that it can be added to an instant.
     pub timeout: Option<Duration>,
     pub consistency: Option<ReadConsistency>,
 }
@@ -71,7 +72,8 @@ impl Params {
                 }
                 "timeout" if known.timeout != Timeout::None => {
                     seen.once("timeout", |seen| &mut seen.timeout)?;
-                    params.timeout = Some(Duration::from_secs(known.timeout.parse(&value)?));
+                    let seconds = known.timeout.parse(&value)?.min(TIMEOUT_SECONDS_MAX);
+                    params.timeout = Some(Duration::from_secs(seconds));
                 }
                 "consistency" if known.consistency => {
                     seen.once("consistency", |seen| &mut seen.consistency)?;

@@ -73,7 +73,7 @@ fn odd_queries_that_qdrant_takes_are_taken() {
     let plus = read(Operation::CreateCollection, "timeout=%2B5").unwrap();
     assert_eq!(plus.timeout, Some(Duration::from_secs(5)));
     let long = read(Operation::GetPoints, "timeout=18446744073709551615").unwrap();
-    assert_eq!(long.timeout, Some(Duration::from_secs(u64::MAX)));
+    assert_eq!(long.timeout, Some(Duration::from_secs(TIMEOUT_SECONDS_MAX)));
 }
 
 #[test]
