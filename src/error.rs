@@ -23,6 +23,10 @@ pub enum ErrorKind {
     Forbidden,
     /// The thing named is not there.
     NotFound,
+    /// The thing to be made is there already.
+    Conflict,
+    /// The collection's own limit on requests is reached.
+    RateLimited,
     /// More work is in flight than the limits allow. Try again soon.
     Busy,
     /// The party we depend on cannot be reached, or refuses to talk.

@@ -40,7 +40,7 @@ pub fn error(error: &Error) -> Answer {
         }
     };
     let mut response = response(status, JSON, envelope::error(&text, Duration::ZERO));
-    if error.kind() == ErrorKind::Busy {
+    if matches!(error.kind(), ErrorKind::Busy | ErrorKind::RateLimited) {
         let after = error.retry_after().unwrap_or(RETRY_SOON);
         response
             .headers_mut()
@@ -58,6 +58,8 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorKind::Forbidden => StatusCode::FORBIDDEN,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Unavailable | ErrorKind::Nonsense => StatusCode::BAD_GATEWAY,
         ErrorKind::Timeout if error.origin() == Origin::Client => StatusCode::REQUEST_TIMEOUT,

@@ -92,6 +92,8 @@ fn kind_of(error: &Error) -> &'static str {
         | ErrorKind::Unauthorized
         | ErrorKind::Forbidden
         | ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::RateLimited
         | ErrorKind::Busy
         | ErrorKind::Loop
         | ErrorKind::Unsupported

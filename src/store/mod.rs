@@ -5,8 +5,10 @@
 
 mod absent;
 mod breaker;
+pub mod engine;
 mod guarded;
 mod qdrant;
+mod rest;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +25,7 @@ pub use absent::Absent;
 pub use breaker::BreakerSettings;
 pub use guarded::Guarded;
 pub use qdrant::{Qdrant, QdrantSettings};
+pub use rest::Rest;
 
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 

@@ -11,6 +11,7 @@ pub mod envelope;
 mod escape;
 mod query;
 mod recognise;
+pub mod rest;
 mod routes;
 mod split;
 

@@ -1,0 +1,117 @@
+//! What every family of calls is given, and what it gives back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use validator::Validate;
+
+use crate::error::Result;
+use crate::model::Operation;
+use crate::net::Body;
+use crate::store::PassAnswer;
+use crate::store::engine::{Collection, Engine};
+use crate::wire::rest::refuse;
+use crate::wire::{self, Recognised, envelope};
+
+/// The parts that live as long as the store.
+pub(crate) struct Served {
+    pub(crate) engine: Arc<dyn Engine>,
+    /// The Qdrant whose behaviour this is.
+    pub(crate) qdrant_version: String,
+}
+
+impl Served {
+    pub(crate) fn new(engine: Arc<dyn Engine>, qdrant_version: String) -> Self {
+        Self {
+            engine,
+            qdrant_version,
+        }
+    }
+
+    /// The collection that `name` means, through its alias if it is one, or Qdrant's 404.
+    pub(crate) async fn collection(&self, name: &str) -> Result<Arc<Collection>> {
+        let real = match self.engine.aliases().await?.get(name) {
+            Some(real) => real.clone(),
+            None => name.to_owned(),
+        };
+        let found = self.engine.collection(&real).await?;
+        found.ok_or_else(|| refuse::no_collection(name))
+    }
+}
+
+/// A request, whole.
+pub(crate) struct Asked<'r> {
+    pub(crate) operation: Operation,
+    pub(crate) recognised: &'r Recognised<'r>,
+    pub(crate) query: Option<&'r str>,
+    pub(crate) body: Bytes,
+}
+
+impl Asked<'_> {
+    /// The collection's name as the path has it, unchecked. Empty where the path names none.
+    pub(crate) fn name(&self) -> String {
+        self.recognised
+            .collection()
+            .map(std::borrow::Cow::into_owned)
+            .unwrap_or_default()
+    }
+
+    /// `wait`, `ordering`, `timeout`, `consistency`, or Qdrant's refusal of them.
+    pub(crate) fn params(&self) -> Result<wire::Params> {
+        wire::Params::read(self.operation, self.query)
+    }
+
+    /// The body as `T`, in Qdrant's two steps: its shape (400), then its rules (422).
+    pub(crate) fn json<T: DeserializeOwned + Validate>(&self) -> Result<T> {
+        let value: T = serde_json::from_slice(&self.body)
+            .map_err(|error| refuse::format_error(&error.to_string()))?;
+        value
+            .validate()
+            .map_err(|errors| refuse::validation("JSON body", &errors))?;
+        Ok(value)
+    }
+}
+
+/// What is answered.
+pub(crate) enum Reply {
+    /// A result, already JSON, to be put in the envelope.
+    Result(Box<serde_json::value::RawValue>),
+    /// Text outside the envelope, such as `/healthz`.
+    Text(&'static str, String),
+    /// JSON outside the envelope, such as `/`.
+    Bare(serde_json::Value),
+    /// As Qdrant answers a path it does not know: 404 and nothing more.
+    UnknownPath,
+}
+
+impl Reply {
+    pub(crate) fn result(value: &impl serde::Serialize) -> Result<Self> {
+        serde_json::value::to_raw_value(value)
+            .map(Self::Result)
+            .map_err(|error| refuse::service_error(&error.to_string()))
+    }
+
+    pub(super) fn into_answer(self, took: Duration) -> PassAnswer {
+        let json = HeaderValue::from_static("application/json");
+        let (status, kind, body) = match self {
+            Self::Result(result) => (StatusCode::OK, Some(json), envelope::ok(&result, took)),
+            Self::Bare(value) => (StatusCode::OK, Some(json), value.to_string().into()),
+            Self::Text(kind, text) => (
+                StatusCode::OK,
+                Some(HeaderValue::from_static(kind)),
+                text.into(),
+            ),
+            Self::UnknownPath => (StatusCode::NOT_FOUND, None, Bytes::new()),
+        };
+        let mut answer = Response::new(Body::full(body));
+        *answer.status_mut() = status;
+        if let Some(kind) = kind {
+            answer.headers_mut().insert(CONTENT_TYPE, kind);
+        }
+        answer
+    }
+}

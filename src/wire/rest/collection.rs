@@ -1,0 +1,6 @@
+//! To be written.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CollectionConfig {}
