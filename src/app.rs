@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use crate::admin;
@@ -22,11 +23,16 @@ use crate::mode::{Router, Stores};
 use crate::model::{Mode, Role, StoreKind};
 use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls, Upstream, UpstreamSettings};
 use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
-use crate::store::{Absent, BreakerSettings, Guarded, Qdrant, QdrantSettings, Store};
+use crate::store::{
+    Absent, BreakerSettings, Embedded, Guarded, Qdrant, QdrantSettings, Rest, Store,
+};
 use crate::task::{Group, Phase, Stop, StopSender};
 
 /// Qdrant's own limit on a JSON body.
 const QDRANT_BODY_LIMIT: u64 = 32 * 1024 * 1024;
+/// How long stores of our own may take to close in good order. What does not, is replayed at the
+/// next start.
+const CLOSE_GRACE: Duration = Duration::from_secs(10);
 /// How often the certificate files are looked at.
 const TLS_LOOK: Duration = Duration::from_secs(2);
 
@@ -38,6 +44,7 @@ pub struct Running {
     metrics: Arc<Metrics>,
     stop: StopSender,
     grace: Duration,
+    embedded: Vec<Arc<Embedded>>,
 }
 
 /// Opens the listeners and begins to serve.
@@ -55,8 +62,10 @@ pub async fn start(settings: Settings) -> Result<Running> {
         metrics: &metrics,
         tasks: &tasks,
         stop: &stop,
+        embedded: Mutex::default(),
     };
     let router = Arc::new(making.router()?);
+    let embedded = making.embedded.into_inner();
     let mode = router.snapshot().mode;
     metrics.mode_in_force("*", mode);
 
@@ -130,6 +139,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         metrics,
         stop: stop_sender,
         grace,
+        embedded,
     })
 }
 
@@ -149,6 +159,11 @@ impl Running {
                 ?late,
                 "the shutdown grace is over; letting go of what is late"
             );
+        }
+        let embedded = self.embedded;
+        let close = move || embedded.iter().for_each(|store| store.close(CLOSE_GRACE));
+        if let Err(error) = crate::task::spawn_blocking("close", close).await {
+            warn!(%error, "the store was not closed in good order");
         }
     }
 
@@ -261,6 +276,8 @@ struct Making<'s> {
     metrics: &'s Metrics,
     tasks: &'s Group,
     stop: &'s Stop,
+    /// To be closed when the process ends.
+    embedded: Mutex<Vec<Arc<Embedded>>>,
 }
 
 impl Making<'_> {
@@ -293,7 +310,12 @@ impl Making<'_> {
                 let splits = self.metrics.split_upserts.clone();
                 Arc::new(Qdrant::new(upstream, own, handles.clone(), splits))
             }
-            StoreKind::Pgvector | StoreKind::Embedded => Arc::new(Absent::new(of.kind)),
+            StoreKind::Embedded => {
+                let engine = Arc::new(Embedded::open(&self.settings.data_dir)?);
+                self.embedded.lock().push(Arc::clone(&engine));
+                Arc::new(Rest::new(engine, self.settings.qdrant_version.clone()))
+            }
+            StoreKind::Pgvector => Arc::new(Absent::new(of.kind)),
         };
         let breaker = BreakerSettings {
             failures: of.breaker_failures,

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 the answer is no, 2 wrong usage or settings, 3 something outside failed.
 
 mod config_check;
+mod demo;
 mod logging;
 mod out;
 mod serve;
@@ -40,6 +41,12 @@ enum Action {
     Config {
         #[command(subcommand)]
         action: ConfigAction,
+    },
+    /// A sidecar of its own, a small data set, searches, a table; nothing is left afterwards.
+    Demo {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -119,6 +126,7 @@ pub fn run() -> ExitCode {
         Action::Config {
             action: ConfigAction::Check { json },
         } => config_check::run(&command.flags, json),
+        Action::Demo { json } => demo::run(&command.flags, json),
     }
 }
 

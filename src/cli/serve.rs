@@ -30,6 +30,10 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
     }
 }
 
+/// A filter nested as deep as JSON may be (128 levels) is read and run by functions that call
+/// themselves. What is not used of a stack costs nothing.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+
 fn serve(settings: Settings) -> Result<ExitCode> {
     for key in settings.not_served_yet() {
         warn!(key, "this setting is set and has no effect in this version");
@@ -39,6 +43,7 @@ fn serve(settings: Settings) -> Result<ExitCode> {
         builder.worker_threads(threads);
     }
     let runtime = builder
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .map_err(|error| Error::settings("start the runtime").with_source(error))?;

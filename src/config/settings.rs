@@ -15,7 +15,7 @@ use crate::model::{Mode, Role, StoreKind};
 
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 13] = [
+const NOT_SERVED_YET: [&str; 12] = [
     "cache",
     "collections",
     "control",
@@ -25,7 +25,6 @@ const NOT_SERVED_YET: [&str; 13] = [
     "grpc_listen",
     "mirror",
     "primary.grpc_url",
-    "qdrant_version",
     "secondary",
     "shadow",
     "vector_size",

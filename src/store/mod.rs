@@ -5,6 +5,7 @@
 
 mod absent;
 mod breaker;
+mod embedded;
 pub mod engine;
 mod guarded;
 mod qdrant;
@@ -23,6 +24,7 @@ use crate::net::Body;
 
 pub use absent::Absent;
 pub use breaker::BreakerSettings;
+pub use embedded::Embedded;
 pub use guarded::Guarded;
 pub use qdrant::{Qdrant, QdrantSettings};
 pub use rest::Rest;

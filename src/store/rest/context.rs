@@ -7,14 +7,18 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use validator::Validate;
 
+use super::strict::{Fullness, Rates};
+use super::tally::Tally;
 use crate::error::Result;
 use crate::model::Operation;
 use crate::net::Body;
 use crate::store::PassAnswer;
 use crate::store::engine::{Collection, Engine};
-use crate::wire::rest::refuse;
+use crate::task;
+use crate::wire::rest::{path, refuse};
 use crate::wire::{self, Recognised, envelope};
 
 /// The parts that live as long as the store.
@@ -22,6 +26,14 @@ pub(crate) struct Served {
     pub(crate) engine: Arc<dyn Engine>,
     /// The Qdrant whose behaviour this is.
     pub(crate) qdrant_version: String,
+    /// How fast collections with limits have been used of late.
+    pub(super) rates: Rates,
+    /// How full collections with limits were when last looked at.
+    pub(super) fullness: Fullness,
+    /// Held by whoever reads a configuration or the aliases in order to change them.
+    pub(super) changes: tokio::sync::Mutex<()>,
+    pub(super) tally: Tally,
+    pub(super) began: Instant,
 }
 
 impl Served {
@@ -29,6 +41,11 @@ impl Served {
         Self {
             engine,
             qdrant_version,
+            rates: Rates::default(),
+            fullness: Fullness::default(),
+            changes: tokio::sync::Mutex::default(),
+            tally: Tally::default(),
+            began: Instant::now(),
         }
     }
 
@@ -40,6 +57,12 @@ impl Served {
         };
         let found = self.engine.collection(&real).await?;
         found.ok_or_else(|| refuse::no_collection(name))
+    }
+
+    /// Drops what is remembered about the use of a collection.
+    pub(super) fn forget(&self, collection: &str) {
+        self.rates.forget(collection);
+        self.fullness.forget(collection);
     }
 }
 
@@ -67,12 +90,60 @@ impl Asked<'_> {
 
     /// The body as `T`, in Qdrant's two steps: its shape (400), then its rules (422).
     pub(crate) fn json<T: DeserializeOwned + Validate>(&self) -> Result<T> {
-        let value: T = serde_json::from_slice(&self.body)
-            .map_err(|error| refuse::format_error(&error.to_string()))?;
-        value
-            .validate()
-            .map_err(|errors| refuse::validation("JSON body", &errors))?;
-        Ok(value)
+        read_json(&self.body, |body| serde_json::from_slice(body))
+    }
+
+    /// As `json`, and off the async threads if it takes its time.
+    pub(crate) async fn large_json<T>(&self) -> Result<T>
+    where
+        T: DeserializeOwned + Validate + Send + 'static,
+    {
+        self.large_json_by(|body| serde_json::from_slice(body)).await
+    }
+
+    /// As `large_json`, the shape being read by `read`.
+    pub(crate) async fn large_json_by<T>(
+        &self,
+        read: fn(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T>
+    where
+        T: Validate + Send + 'static,
+    {
+        if self.body.len() < PARSED_AT_ONCE_BYTES_MAX {
+            return read_json(&self.body, read);
+        }
+        let body = self.body.clone();
+        let work = task::spawn_blocking("parse", move || read_json(&body, read));
+        work.await.map_err(|error| {
+            refuse::service_error("reading the body stopped half-way").with_source(error)
+        })?
+    }
+}
+
+/// About what is read in a millisecond.
+const PARSED_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
+
+fn read_json<T: Validate>(body: &[u8], read: fn(&[u8]) -> serde_json::Result<T>) -> Result<T> {
+    let value: T = read(body)
+        .map_err(|error| refuse::format_error(&error.to_string()))?;
+    value
+        .validate()
+        .map_err(|errors| refuse::validation("JSON body", &errors))?;
+    Ok(value)
+}
+
+/// The rules for the names that stand in the path.
+pub(super) fn check_path(recognised: &Recognised<'_>) -> Result<()> {
+    if let Some(name) = recognised.collection() {
+        if recognised.operation == Operation::CreateCollection {
+            path::new_collection(&name)?;
+        } else {
+            path::collection(&name)?;
+        }
+    }
+    match recognised.vector_name() {
+        Some(name) => path::vector(&name),
+        None => Ok(()),
     }
 }
 

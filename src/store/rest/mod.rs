@@ -6,18 +6,33 @@
 //! envelope. A write runs in a task of its own: a client that hangs up leaves nothing half done.
 
 mod aliases;
+mod average;
 mod batch;
+mod cluster;
 mod collections;
 mod context;
+mod examples;
+mod exposition;
+mod group;
 mod groups;
+mod indexes;
 mod matrix;
+mod novelty;
+mod plan;
 mod points;
+mod process;
 mod query;
+mod rank;
 mod reads;
+mod resolve;
 mod search;
 mod service;
 mod snapshots;
 mod strict;
+mod tally;
+mod telemetry;
+mod vector_names;
+mod updates;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +63,18 @@ impl Rest {
     }
 
     async fn answer(self, call: PassCall) -> Result<PassAnswer> {
-        let began = Instant::now();
+        let (served, operation, began) =
+            (Arc::clone(&self.served), call.operation, Instant::now());
+        let outcome = self.carry_out(call, began).await;
+        let status = match &outcome {
+            Ok(answer) => answer.status().as_u16(),
+            Err(error) => tally::status_of(error),
+        };
+        served.tally.count(operation, status, began.elapsed());
+        outcome
+    }
+
+    async fn carry_out(self, call: PassCall, began: Instant) -> Result<PassAnswer> {
         let PassCall {
             operation,
             head,
@@ -96,11 +122,21 @@ async fn dispatch(
         query: head.uri.query(),
         body,
     };
+    context::check_path(&recognised)?;
     // A family that does not know the operation hands the request on.
     if let Some(reply) = service::answer(served, &asked).await? {
         return Ok(reply);
     }
+    if let Some(reply) = cluster::answer(served, &asked).await? {
+        return Ok(reply);
+    }
     if let Some(reply) = collections::answer(served, &asked).await? {
+        return Ok(reply);
+    }
+    if let Some(reply) = indexes::answer(served, &asked).await? {
+        return Ok(reply);
+    }
+    if let Some(reply) = vector_names::answer(served, &asked).await? {
         return Ok(reply);
     }
     if let Some(reply) = aliases::answer(served, &asked).await? {

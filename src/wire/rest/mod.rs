@@ -5,7 +5,42 @@
 //! errors as Qdrant does, down to line and column. Rules are `validator`'s, described as Qdrant
 //! describes them (`refuse::validation`).
 
+mod alias;
 mod collection;
+mod collection_requests;
+mod config_diff;
+mod describe;
+pub mod examples;
+mod index;
+pub mod inference;
+pub mod lookup;
+pub mod matrix;
+mod one_or_many;
+pub mod output;
+pub mod points;
+pub mod query;
+pub mod path;
+mod reads;
 pub mod refuse;
+pub mod rules;
+pub mod search;
+pub mod shard_key;
+mod strict_mode;
+mod update_result;
+mod vector_params;
 
-pub use collection::CollectionConfig;
+pub use alias::{AliasDescription, AliasOperations, ChangeAliasesOperation};
+pub use collection::{
+    CollectionConfig, CollectionParams, OptimizersConfig, ShardingMethod, UNNAMED, VectorKind,
+    WalConfig,
+};
+pub use collection_requests::{CreateCollection, UpdateCollection};
+pub use config_diff::HnswConfigDiff;
+pub use index::CreateFieldIndex;
+pub use lookup::LookupLocation;
+pub use query::VectorInput;
+pub use reads::{CountPoints, FacetPoints, RetrievePoints, ScrollPoints};
+pub use shard_key::ShardKeySelector;
+pub use strict_mode::StrictModeConfig;
+pub use update_result::{UpdateResult, UpdateStatus};
+pub use vector_params::{SparseIndexParams, SparseVectorParams, VectorParams, VectorsConfig};

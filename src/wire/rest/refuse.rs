@@ -2,6 +2,7 @@
 
 use validator::ValidationErrors;
 
+use super::describe::describe;
 use crate::error::{Error, ErrorKind, Origin, Retry};
 
 fn refuse(kind: ErrorKind, text: String) -> Error {
@@ -45,6 +46,11 @@ pub fn service_error(text: &str) -> Error {
     )
 }
 
+/// 400: what a vector is to be made of cannot be used in this place. Qdrant says it without prefix.
+pub fn inference_error(text: &str) -> Error {
+    refuse(ErrorKind::BadInput, text.to_owned())
+}
+
 /// 408.
 pub fn timed_out(text: &str) -> Error {
     refuse(
@@ -69,11 +75,19 @@ pub fn path_error(text: &str) -> Error {
     )
 }
 
+/// 400: a query parameter cannot be read.
+pub fn query_error(text: &str) -> Error {
+    refuse(
+        ErrorKind::BadInput,
+        format!("Deserialize error in query parameters: {text}"),
+    )
+}
+
 /// 422: a rule of the request's type is broken. `what` is "JSON body", "path parameters" or
 /// "query parameters".
 pub fn validation(what: &str, errors: &ValidationErrors) -> Error {
     refuse(
         ErrorKind::BadInput,
-        format!("Validation error in {what}: [{errors}]"),
+        format!("Validation error in {what}: [{}]", describe(errors)),
     )
 }

@@ -1,0 +1,116 @@
+//! What a collection's folder says of the collection: `collection.json` and `checkpoint.json`.
+//!
+//! Writing the record is what makes a new collection exist. Where a restore was cut short two
+//! folders may carry one name: the higher `serial` is the newer.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use qdrant_edge::{JsonPath, PayloadFieldSchema};
+use serde::{Deserialize, Serialize};
+
+use super::folder::{self, FORMAT};
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::store::engine::Collection;
+use crate::wire::rest::CollectionConfig;
+
+const RECORD: &str = "collection.json";
+const CHECKPOINT: &str = "checkpoint.json";
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Record {
+    pub(super) version: u32,
+    pub(super) serial: u64,
+    pub(super) name: String,
+    pub(super) config: CollectionConfig,
+    pub(super) payload_indexes: Vec<PayloadIndex>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct PayloadIndex {
+    pub(super) field: JsonPath,
+    pub(super) schema: PayloadFieldSchema,
+}
+
+impl Record {
+    pub(super) fn new(serial: u64, declared: &Collection) -> Self {
+        let mut payload_indexes: Vec<_> = declared
+            .payload_schema
+            .iter()
+            .map(|(field, schema)| PayloadIndex { field: field.clone(), schema: schema.clone() })
+            .collect();
+        payload_indexes.sort_by_key(|index| index.field.to_string());
+        Self {
+            version: FORMAT,
+            serial,
+            name: declared.name.clone(),
+            config: declared.config.clone(),
+            payload_indexes,
+        }
+    }
+
+    pub(super) fn declared(self) -> Collection {
+        Collection {
+            name: self.name,
+            config: self.config,
+            payload_schema: schema_map(self.payload_indexes),
+        }
+    }
+
+    pub(super) fn read(home: &Path) -> Result<Option<Self>> {
+        let path = home.join(RECORD);
+        match folder::read_json::<Self>(&path)? {
+            Some(record) if record.version != FORMAT => Err(newer(&path, record.version)),
+            other => Ok(other),
+        }
+    }
+
+    pub(super) fn write(&self, home: &Path) -> Result<()> {
+        folder::write_json(&home.join(RECORD), self)
+    }
+}
+
+fn schema_map(indexes: Vec<PayloadIndex>) -> HashMap<JsonPath, PayloadFieldSchema> {
+    indexes.into_iter().map(|index| (index.field, index.schema)).collect()
+}
+
+/// How far the log has become segments.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Checkpoint {
+    version: u32,
+    /// Every operation below this number is in the segments, on disk.
+    pub(super) operation: u64,
+    /// The collection was closed in good order and has not been opened since: nothing is to be
+    /// replayed, nothing to be healed.
+    pub(super) is_clean: bool,
+}
+
+impl Checkpoint {
+    pub(super) fn new(operation: u64, is_clean: bool) -> Self {
+        Self { version: FORMAT, operation, is_clean }
+    }
+
+    pub(super) fn read(home: &Path) -> Result<Self> {
+        let path = home.join(CHECKPOINT);
+        match folder::read_json::<Self>(&path)? {
+            Some(checkpoint) if checkpoint.version != FORMAT => {
+                Err(newer(&path, checkpoint.version))
+            }
+            Some(checkpoint) => Ok(checkpoint),
+            None => Ok(Self::new(0, false)),
+        }
+    }
+
+    pub(super) fn write(self, home: &Path) -> Result<()> {
+        folder::write_json(&home.join(CHECKPOINT), &self)
+    }
+}
+
+/// The shape of a file that another version of Outrigger wrote.
+fn newer(path: &Path, version: u32) -> Error {
+    let text = format!(
+        "{} has format {version}, and this version of Outrigger reads format {FORMAT}",
+        path.display()
+    );
+    Error::new(ErrorKind::Internal, Origin::Embedded, Retry::Never, text)
+}
