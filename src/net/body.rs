@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::file_body::FileBody;
 use super::pool::DrivenBody;
 use crate::metrics::Counter;
 
@@ -37,6 +39,7 @@ enum Kind {
     Stream(Paced),
     /// What was gathered of a stream, then the rest of it.
     Prefixed(VecDeque<Bytes>, Paced),
+    File(FileBody),
 }
 
 impl Body {
@@ -57,6 +60,14 @@ impl Body {
     pub fn stream(incoming: impl Into<Streamed>, pause: Duration) -> Self {
         Self {
             kind: Kind::Stream(Paced::new(incoming.into(), pause)),
+            _held: None,
+        }
+    }
+
+    /// `bytes` of a file, from where it stands.
+    pub fn file(file: tokio::fs::File, bytes: u64) -> Self {
+        Self {
+            kind: Kind::File(FileBody::new(file, bytes)),
             _held: None,
         }
     }
@@ -82,7 +93,7 @@ impl Body {
     pub fn is_whole(&self) -> bool {
         match &self.kind {
             Kind::Empty | Kind::Full(_) => true,
-            Kind::Stream(_) | Kind::Prefixed(..) => false,
+            Kind::Stream(_) | Kind::Prefixed(..) | Kind::File(_) => false,
         }
     }
 
@@ -91,7 +102,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes.clone()),
-            Kind::Stream(_) | Kind::Prefixed(..) => None,
+            Kind::Stream(_) | Kind::Prefixed(..) | Kind::File(_) => None,
         }
     }
 }
@@ -116,6 +127,13 @@ impl HttpBody for Body {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => rest.poll_next(cx),
             },
+            Kind::File(file) => {
+                let piece = ready!(file.poll_next(cx));
+                let frame = |piece: io::Result<Bytes>| {
+                    piece.map(Frame::data).map_err(BodyError::Unreadable)
+                };
+                Poll::Ready(piece.map(frame))
+            }
         }
     }
 
@@ -125,6 +143,7 @@ impl HttpBody for Body {
             Kind::Full(_) => false,
             Kind::Stream(rest) => rest.incoming.is_end_stream(),
             Kind::Prefixed(gathered, rest) => gathered.is_empty() && rest.incoming.is_end_stream(),
+            Kind::File(file) => file.left() == 0,
         }
     }
 
@@ -133,6 +152,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(rest) => rest.incoming.size_hint(),
+            Kind::File(file) => SizeHint::with_exact(file.left()),
             Kind::Prefixed(gathered, rest) => {
                 let before: u64 = gathered.iter().map(|bytes| bytes.len() as u64).sum();
                 let after = rest.incoming.size_hint();
@@ -154,6 +174,8 @@ pub enum BodyError {
     Stalled,
     /// The connection broke, or the peer ended it early.
     Broken(hyper::Error),
+    /// A file of ours cannot be read.
+    Unreadable(io::Error),
 }
 
 impl fmt::Display for BodyError {
@@ -161,6 +183,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Stalled => f.write_str("the body stopped arriving"),
             Self::Broken(_) => f.write_str("the body ended early"),
+            Self::Unreadable(_) => f.write_str("the file cannot be read"),
         }
     }
 }
@@ -170,6 +193,7 @@ impl StdError for BodyError {
         match self {
             Self::Stalled => None,
             Self::Broken(error) => Some(error),
+            Self::Unreadable(error) => Some(error),
         }
     }
 }

@@ -8,6 +8,8 @@
 mod body;
 mod connection;
 mod connector;
+mod fetch;
+mod file_body;
 mod listen;
 mod pool;
 mod serve;
@@ -16,6 +18,7 @@ mod upstream;
 
 pub use body::{Body, BodyError, Collect, Gathered, Streamed, collect, gather};
 pub use connection::{InFlight, Patience};
+pub use fetch::{FetchError, fetch};
 pub use listen::{Bound, bind};
 pub use serve::{Arrival, Edge, Serve, serve};
 pub use tls::{ServerTls, client_tls};

@@ -146,7 +146,7 @@ impl Failed {
         let of_hyper = chain(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
         let reason = match of_body {
             Some(BodyError::Stalled) => Reason::ClientStalled,
-            Some(BodyError::Broken(_)) => Reason::ClientBody,
+            Some(BodyError::Broken(_) | BodyError::Unreadable(_)) => Reason::ClientBody,
             None if of_hyper.is_some_and(hyper::Error::is_parse) => Reason::Nonsense,
             None => Reason::Reset,
         };

@@ -125,7 +125,7 @@ fn broken(error: BodyError) -> Error {
             ErrorKind::Timeout,
             "Outrigger: the request's body did not arrive",
         ),
-        BodyError::Broken(_) => (
+        BodyError::Broken(_) | BodyError::Unreadable(_) => (
             ErrorKind::BadInput,
             "Outrigger: the request's body ended early",
         ),

@@ -9,12 +9,14 @@
 
 pub mod envelope;
 mod escape;
+mod multipart;
 mod query;
 mod recognise;
 pub mod rest;
 mod routes;
 mod split;
 
+pub use multipart::{Multipart, MultipartError};
 pub use query::{Params, ReadConsistency, WriteOrdering};
 pub use recognise::{Recognised, recognise};
 pub use routes::{ROUTES, Route};

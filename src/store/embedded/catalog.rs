@@ -86,8 +86,8 @@ impl Catalog {
                         discard(&path);
                     }
                 }
-                Ok(None) => error!(folder = %path.display(), "a collection's folder has no collection.json; it is left alone"),
-                Err(error) => error!(folder = %path.display(), error = %error.chain(), "a collection cannot be read; it is left alone"),
+                Ok(None) => left_alone(&path, "it has no collection.json"),
+                Err(error) => left_alone(&path, &error.chain()),
             }
         }
         let mut shards = self.shards.write();
@@ -148,7 +148,10 @@ impl Catalog {
 
     /// A new folder, marked as not yet a collection.
     pub(super) fn new_home(&self) -> Result<PathBuf> {
-        let home = self.folder.collections().join(uuid::Uuid::new_v4().to_string());
+        let home = self
+            .folder
+            .collections()
+            .join(uuid::Uuid::new_v4().to_string());
         let made = fs::create_dir(&home).and_then(|()| fs::write(home.join(MAKING), b""));
         made.map_err(|error| cannot("make", &home, error))?;
         Ok(home)
@@ -188,15 +191,25 @@ impl Catalog {
     }
 
     fn write_aliases(&self, aliases: BTreeMap<String, String>) -> Result<()> {
-        let file = AliasFile { version: FORMAT, aliases };
+        let file = AliasFile {
+            version: FORMAT,
+            aliases,
+        };
         folder::write_json(&self.folder.aliases(), &file)?;
         *self.aliases.write() = Arc::new(file.aliases);
         Ok(())
     }
 }
 
+/// Without its record a collection has no name to be known by.
+fn left_alone(home: &Path, why: &str) {
+    error!(folder = %home.display(), why, "a collection's folder cannot be read; it is left alone");
+}
+
 fn entry_name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
 }
 
 fn open_one(home: PathBuf, record: Record) -> Shard {
@@ -204,7 +217,7 @@ fn open_one(home: PathBuf, record: Record) -> Shard {
     match recover::open(&home, record.clone()) {
         Ok(opened) => {
             let record = Record::new(record.serial, &opened.declared);
-            Shard::new(home, record, Seat::Open(opened.shard), opened.gate)
+            Shard::new(home, record, Seat::Open(Box::new(opened.shard)), opened.gate)
         }
         Err(error) => {
             error!(collection = name, folder = %home.display(), error = %error.chain(), "the collection is damaged and cannot be opened; the others are served");
@@ -229,7 +242,12 @@ fn make(home: &Path, record: Record, declared: &Collection) -> Result<Shard> {
     write_payload_indexes(&folder, declared)?;
     record.write(home)?;
     commit(home)?;
-    Ok(Shard::new(home.to_path_buf(), record, Seat::Open(shard), Gate::new(1, 1)))
+    Ok(Shard::new(
+        home.to_path_buf(),
+        record,
+        Seat::Open(Box::new(shard)),
+        Gate::new(1, 1),
+    ))
 }
 
 /// Makes a prepared folder a collection.

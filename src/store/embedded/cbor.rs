@@ -37,9 +37,16 @@ fn fault(text: &str) -> Fault {
 }
 
 pub(super) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
-    let mut reader = Reader { rest: bytes, depth: 0 };
+    let mut reader = Reader {
+        rest: bytes,
+        depth: 0,
+    };
     let value = T::deserialize(&mut reader)?;
-    if reader.rest.is_empty() { Ok(value) } else { Err(fault("more bytes than one value")) }
+    if reader.rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(fault("more bytes than one value"))
+    }
 }
 
 struct Reader<'b> {
@@ -61,13 +68,16 @@ const UNDEFINED: u8 = 0xf7;
 
 impl<'b> Reader<'b> {
     fn take(&mut self, count: usize) -> Result<&'b [u8], Fault> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(|| fault("cut short"))?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or_else(|| fault("cut short"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        self.take(N)?.try_into().map_err(|_| fault("cut short"))
+        self.take(N)?.try_into().map_err(|_found| fault("cut short"))
     }
 
     fn peek(&self) -> Result<u8, Fault> {
@@ -76,7 +86,10 @@ impl<'b> Reader<'b> {
 
     fn head(&mut self) -> Result<Head, Fault> {
         let [byte] = self.array()?;
-        Ok(Head { major: byte >> 5, info: byte & 31 })
+        Ok(Head {
+            major: byte >> 5,
+            info: byte & 31,
+        })
     }
 
     fn number(&mut self, info: u8) -> Result<u64, Fault> {
@@ -100,11 +113,11 @@ impl<'b> Reader<'b> {
 
     fn bytes(&mut self, info: u8) -> Result<&'b [u8], Fault> {
         let count = self.number(info)?;
-        self.take(usize::try_from(count).map_err(|_| fault("too long"))?)
+        self.take(usize::try_from(count).map_err(|_found| fault("too long"))?)
     }
 
     fn text(&mut self, info: u8) -> Result<&'b str, Fault> {
-        std::str::from_utf8(self.bytes(info)?).map_err(|_| fault("text that is not UTF-8"))
+        std::str::from_utf8(self.bytes(info)?).map_err(|_found| fault("text that is not UTF-8"))
     }
 
     /// A break in place of the next part.
@@ -165,7 +178,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'_> {
             0 => visitor.visit_u64(self.number(head.info)?),
             1 => {
                 let below = i64::try_from(self.number(head.info)?);
-                visitor.visit_i64(-1 - below.map_err(|_| fault("too far below zero"))?)
+                visitor.visit_i64(-1 - below.map_err(|_found| fault("too far below zero"))?)
             }
             2 => visitor.visit_bytes(self.bytes(head.info)?),
             3 => visitor.visit_str(self.text(head.info)?),
@@ -208,7 +221,10 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         if self.peek()? >> 5 != 5 {
-            return visitor.visit_enum(Variant { reader: self, is_bare: true });
+            return visitor.visit_enum(Variant {
+                reader: self,
+                is_bare: true,
+            });
         }
         let head = self.head()?;
         let is_open = match self.parts(head.info)? {
@@ -217,7 +233,10 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'_> {
             Some(_) => return Err(fault("a variant is a map of one")),
         };
         let value = self.deeper(|reader| {
-            visitor.visit_enum(Variant { reader, is_bare: false })
+            visitor.visit_enum(Variant {
+                reader,
+                is_bare: false,
+            })
         })?;
         if is_open && !self.ends()? {
             return Err(fault("a variant is a map of one"));
@@ -261,7 +280,11 @@ impl<'de> SeqAccess<'de> for Parts<'_, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Fault> {
-        if self.has_next()? { seed.deserialize(&mut *self.reader).map(Some) } else { Ok(None) }
+        if self.has_next()? {
+            seed.deserialize(&mut *self.reader).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -272,7 +295,11 @@ impl<'de> MapAccess<'de> for Parts<'_, '_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Fault> {
-        if self.has_next()? { seed.deserialize(&mut *self.reader).map(Some) } else { Ok(None) }
+        if self.has_next()? {
+            seed.deserialize(&mut *self.reader).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
@@ -300,7 +327,11 @@ impl<'de> VariantAccess<'de> for Variant<'_, '_> {
     type Error = Fault;
 
     fn unit_variant(self) -> Result<(), Fault> {
-        if self.is_bare { Ok(()) } else { de::Deserialize::deserialize(self.reader) }
+        if self.is_bare {
+            Ok(())
+        } else {
+            de::Deserialize::deserialize(self.reader)
+        }
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
@@ -354,7 +385,10 @@ mod tests {
     fn what_is_cut_short_or_foreign_is_an_error() {
         assert_eq!(read::<u64>(&[0x18, 200]), Some(200));
         assert_eq!(read::<i64>(&[0x20]), Some(-1));
-        assert_eq!(read::<Vec<bool>>(&[0x82, 0xf5, 0xf4]), Some(vec![true, false]));
+        assert_eq!(
+            read::<Vec<bool>>(&[0x82, 0xf5, 0xf4]),
+            Some(vec![true, false])
+        );
         assert_eq!(read::<Vec<u8>>(&[0x9f, 1, 2, 0xff]), Some(vec![1, 2]));
         let hostile: [&[u8]; 7] = [
             &[],
@@ -368,6 +402,9 @@ mod tests {
         for bytes in hostile {
             assert!(read::<serde_json::Value>(bytes).is_none(), "{bytes:x?}");
         }
-        assert!(read::<serde_json::Value>(&vec![0x81; 1 << 20]).is_none(), "deep");
+        assert!(
+            read::<serde_json::Value>(&vec![0x81; 1 << 20]).is_none(),
+            "deep"
+        );
     }
 }

@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use qdrant_edge::{
-    EdgeConfig, OperationError, PointInsertOperations, PointOperations, PointStructPersisted,
-    UpdateOperation, VectorNameOperations, VectorOperations, VectorPersisted,
-    VectorStructPersisted, DEFAULT_VECTOR_NAME,
+    DEFAULT_VECTOR_NAME, EdgeConfig, OperationError, PointInsertOperations, PointOperations,
+    PointStructPersisted, UpdateOperation, VectorNameOperations, VectorOperations, VectorPersisted,
+    VectorStructPersisted,
 };
 
 use super::refused::refused;
@@ -109,7 +109,8 @@ fn multi_fits(config: &EdgeConfig, name: &str, rows: &[Vec<f32>]) -> Result<()> 
     if rows.is_empty() {
         same_size(params.size, 0)?;
     }
-    rows.iter().try_for_each(|row| same_size(params.size, row.len()))?;
+    rows.iter()
+        .try_for_each(|row| same_size(params.size, row.len()))?;
     if params.multivector_config.is_none() {
         return Err(refused(OperationError::WrongMulti));
     }
@@ -136,7 +137,9 @@ pub(super) fn has(config: &EdgeConfig, name: &str) -> bool {
 }
 
 fn no_name(name: &str) -> crate::error::Error {
-    refused(OperationError::VectorNameNotExists { received_name: name.to_owned() })
+    refused(OperationError::VectorNameNotExists {
+        received_name: name.to_owned(),
+    })
 }
 
 /// The engine would take a second vector of one name and mix the two up.
@@ -172,7 +175,10 @@ pub(super) fn as_fits_now(config: &EdgeConfig, operation: &mut UpdateOperation) 
             PointInsertOperations::PointsList(points),
         )) => points.iter_mut().for_each(|point| trim(&mut point.vector)),
         UpdateOperation::VectorOperation(VectorOperations::UpdateVectors(update)) => {
-            update.points.iter_mut().for_each(|point| trim(&mut point.vector));
+            update
+                .points
+                .iter_mut()
+                .for_each(|point| trim(&mut point.vector));
         }
         UpdateOperation::VectorOperation(
             VectorOperations::DeleteVectors(_, names)

@@ -36,14 +36,26 @@ pub(super) struct DataFolder {
 impl DataFolder {
     pub(super) fn take(root: &Path) -> Result<Self> {
         let snapshots = root.join("snapshots");
-        for folder in [root.to_path_buf(), root.join("collections"), snapshots.clone()] {
+        for folder in [
+            root.to_path_buf(),
+            root.join("collections"),
+            snapshots.clone(),
+        ] {
             fs::create_dir_all(&folder).map_err(|error| unusable(root, error))?;
         }
         let path = root.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         let lock = lock.map_err(|error| unusable(root, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_path_buf(), snapshots, _lock: lock }),
+            Ok(()) => Ok(Self {
+                root: root.to_path_buf(),
+                snapshots,
+                _lock: lock,
+            }),
             Err(TryLockError::WouldBlock) => Err(Error::settings(format!(
                 "the data folder {} is in use by another process; stop that one, or give this \
                  one a folder of its own with --data-dir",
@@ -129,6 +141,11 @@ pub(super) fn cannot(
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {
     let doing = format!("{verb} {}", path.display());
-    Error::new(ErrorKind::Internal, Origin::Embedded, Retry::OutcomeUnknown, doing)
-        .with_source(error)
+    Error::new(
+        ErrorKind::Internal,
+        Origin::Embedded,
+        Retry::OutcomeUnknown,
+        doing,
+    )
+    .with_source(error)
 }

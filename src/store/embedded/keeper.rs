@@ -153,7 +153,12 @@ pub(super) fn spawn<T: Send + 'static>(
 ) -> Result<JoinHandle<T>> {
     let thread = Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     thread.spawn(work).map_err(|error| {
-        Error::new(ErrorKind::Internal, Origin::Embedded, Retry::Safe, "start a thread")
-            .with_source(error)
+        Error::new(
+            ErrorKind::Internal,
+            Origin::Embedded,
+            Retry::Safe,
+            "start a thread",
+        )
+        .with_source(error)
     })
 }

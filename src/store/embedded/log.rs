@@ -38,8 +38,14 @@ impl Log {
         let (mut closed, mut open) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            match name.split_once('-').map(|(kind, number)| (kind, number.parse::<u64>())) {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            match name
+                .split_once('-')
+                .map(|(kind, number)| (kind, number.parse::<u64>()))
+            {
                 Some(("closed", Ok(number))) => closed.push((number, path)),
                 Some(("open", Ok(number))) => open.push((number, path)),
                 _ => {}
@@ -47,7 +53,10 @@ impl Log {
         }
         closed.sort();
         open.sort();
-        Ok(Self { closed, open: open.into_iter().map(|(_, path)| path).collect() })
+        Ok(Self {
+            closed,
+            open: open.into_iter().map(|(_, path)| path).collect(),
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -133,7 +142,9 @@ struct Entries<'b> {
 
 impl<'b> Entries<'b> {
     fn new(file: &'b [u8]) -> Self {
-        let seed = file.get(4..HEADER_BYTES).and_then(|bytes| bytes.try_into().ok());
+        let seed = file
+            .get(4..HEADER_BYTES)
+            .and_then(|bytes| bytes.try_into().ok());
         match seed {
             Some(seed) if file.starts_with(b"wal\0") => Self {
                 rest: file.get(HEADER_BYTES..).unwrap_or_default(),
@@ -182,7 +193,11 @@ const fn table() -> [u32; 256] {
         let mut crc = at;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         table[at as usize] = crc;

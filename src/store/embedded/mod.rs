@@ -3,7 +3,11 @@
 //! Every collection is one shard of `qdrant-edge` in a folder of its own. What the engine leaves
 //! to its user is done here: the log is replayed after a crash, segments are written out and
 //! optimised in the background, writes are checked before they are logged, limits are cut to what
-//! there is. Nothing of the engine runs on an async thread, and no panic of its ends the process.
+//! there is.
+//!
+//! A write is in the log, which is a mapped file, before it is applied and answered: whatever ends
+//! the process, the kernel still has it. Against a power cut it is safe once it has been flushed,
+//! which happens every few seconds. Nothing of the engine runs on an async thread, and no panic of its ends the process.
 
 mod catalog;
 mod cbor;
@@ -53,7 +57,7 @@ impl Embedded {
     pub fn open(data_dir: &Path) -> Result<Self> {
         let data_dir = data_dir.to_path_buf();
         let opened = keeper::spawn("store-open", move || Catalog::open(&data_dir))?;
-        let catalog = opened.join().map_err(|_| {
+        let catalog = opened.join().map_err(|_panic| {
             let doing = "open the data folder";
             Error::new(ErrorKind::Internal, Origin::Embedded, Retry::Safe, doing)
         })?;

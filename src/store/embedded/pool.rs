@@ -51,7 +51,10 @@ impl Pool {
         shard: &Shard,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let turn = Arc::clone(&shard.turn).acquire_owned().await.map_err(closed)?;
+        let turn = Arc::clone(&shard.turn)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
         self.write(move || {
             let _turn = turn;
             work()
@@ -60,7 +63,10 @@ impl Pool {
     }
 
     pub(super) async fn apply(&self, shard: Arc<Shard>, operation: UpdateOperation) -> Result<u64> {
-        let turn = Arc::clone(&shard.turn).acquire_owned().await.map_err(closed)?;
+        let turn = Arc::clone(&shard.turn)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
         let mut room = shard.room.subscribe();
         // The sender lives in the shard.
         drop(room.wait_for(|has_room| *has_room).await);
@@ -86,11 +92,21 @@ async fn run<T: Send + 'static>(
 }
 
 fn closed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Unavailable, Origin::Embedded, Retry::Safe, "ask the store")
-        .with_source(error)
+    Error::new(
+        ErrorKind::Unavailable,
+        Origin::Embedded,
+        Retry::Safe,
+        "ask the store",
+    )
+    .with_source(error)
 }
 
 fn lost(error: JoinError, retry: Retry) -> Error {
-    Error::new(ErrorKind::Internal, Origin::Embedded, retry, "carry out a call of the store")
-        .with_source(error)
+    Error::new(
+        ErrorKind::Internal,
+        Origin::Embedded,
+        retry,
+        "carry out a call of the store",
+    )
+    .with_source(error)
 }

@@ -54,7 +54,10 @@ pub(super) fn query(shard: &EdgeShard, mut request: QueryRequest) -> Result<Vec<
     }
     (request.limit, request.offset) = (limit, offset);
     request.query = request.query.map(|query| bounded(query, most));
-    request.prefetches.iter_mut().for_each(|prefetch| bound(prefetch, most));
+    request
+        .prefetches
+        .iter_mut()
+        .for_each(|prefetch| bound(prefetch, most));
     let unwanted = match &request.query {
         Some(ScoringQuery::Mmr(_)) => Some(request.with_vector.clone()),
         _ => None,
@@ -63,7 +66,9 @@ pub(super) fn query(shard: &EdgeShard, mut request: QueryRequest) -> Result<Vec<
     points.drain(..offset.min(points.len()));
     points.truncate(limit);
     if let Some(wanted) = unwanted {
-        points.iter_mut().for_each(|point| strip(&mut point.vector, &wanted));
+        points
+            .iter_mut()
+            .for_each(|point| strip(&mut point.vector, &wanted));
     }
     Ok(points)
 }
@@ -71,7 +76,10 @@ pub(super) fn query(shard: &EdgeShard, mut request: QueryRequest) -> Result<Vec<
 fn bound(prefetch: &mut Prefetch, most: usize) {
     prefetch.limit = prefetch.limit.min(most);
     prefetch.query = prefetch.query.take().map(|query| bounded(query, most));
-    prefetch.prefetches.iter_mut().for_each(|inner| bound(inner, most));
+    prefetch
+        .prefetches
+        .iter_mut()
+        .for_each(|inner| bound(inner, most));
 }
 
 fn bounded(query: ScoringQuery, most: usize) -> ScoringQuery {

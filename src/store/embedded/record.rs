@@ -37,7 +37,10 @@ impl Record {
         let mut payload_indexes: Vec<_> = declared
             .payload_schema
             .iter()
-            .map(|(field, schema)| PayloadIndex { field: field.clone(), schema: schema.clone() })
+            .map(|(field, schema)| PayloadIndex {
+                field: field.clone(),
+                schema: schema.clone(),
+            })
             .collect();
         payload_indexes.sort_by_key(|index| index.field.to_string());
         Self {
@@ -71,7 +74,10 @@ impl Record {
 }
 
 fn schema_map(indexes: Vec<PayloadIndex>) -> HashMap<JsonPath, PayloadFieldSchema> {
-    indexes.into_iter().map(|index| (index.field, index.schema)).collect()
+    indexes
+        .into_iter()
+        .map(|index| (index.field, index.schema))
+        .collect()
 }
 
 /// How far the log has become segments.
@@ -87,7 +93,11 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     pub(super) fn new(operation: u64, is_clean: bool) -> Self {
-        Self { version: FORMAT, operation, is_clean }
+        Self {
+            version: FORMAT,
+            operation,
+            is_clean,
+        }
     }
 
     pub(super) fn read(home: &Path) -> Result<Self> {

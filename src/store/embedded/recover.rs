@@ -50,7 +50,10 @@ pub(super) fn open(home: &Path, record: Record) -> Result<Opened> {
     let mut declared = record.declared();
     let (shard, next) = if checkpoint.is_clean {
         Checkpoint::new(checkpoint.operation, false).write(home)?;
-        (refused::read(|| EdgeShard::load(&folder, None))?, checkpoint.operation)
+        (
+            refused::read(|| EdgeShard::load(&folder, None))?,
+            checkpoint.operation,
+        )
     } else {
         replay(home, checkpoint.operation, &mut declared)?
     };
@@ -60,7 +63,11 @@ pub(super) fn open(home: &Path, record: Record) -> Result<Opened> {
     }
     let mut gate = Gate::new(next, next);
     gate.reload_due = *shard.config() != config::edge_config(&declared.config);
-    Ok(Opened { shard, gate, declared })
+    Ok(Opened {
+        shard,
+        gate,
+        declared,
+    })
 }
 
 /// Opens the shard and brings it to where its log ends.
@@ -112,7 +119,10 @@ fn replay(home: &Path, checkpoint: u64, declared: &mut Collection) -> Result<(Ed
     }
     let healed = heal(home, &shard, &mut next)?;
     if replayed > 0 || healed > 0 {
-        info!(collection = declared.name, replayed, healed, "recovered what was not yet in the segments");
+        info!(
+            collection = declared.name,
+            replayed, healed, "recovered what was not yet in the segments"
+        );
     }
     settle(home, &shard, next)?;
     tidy(&aside, folder::remove(&aside))?;
@@ -154,7 +164,9 @@ impl Replayer<'_> {
     /// theirs.
     fn fill_up_to(&mut self, number: u64) {
         while self.next < number {
-            drop(refused::guarded(|| self.shard.update(write::upsert(Vec::new()))));
+            drop(refused::guarded(|| {
+                self.shard.update(write::upsert(Vec::new()))
+            }));
             self.next += 1;
         }
     }
@@ -180,7 +192,10 @@ pub(super) fn reopen(of: &Shard, gate: &mut Gate) -> Result<()> {
     if gate.is_optimising {
         return refuse("an optimisation has to end first");
     }
-    if gate.reopened_at.is_some_and(|at| at.elapsed() < REOPEN_PAUSE) {
+    if gate
+        .reopened_at
+        .is_some_and(|at| at.elapsed() < REOPEN_PAUSE)
+    {
         return refuse("it was tried a moment ago");
     }
     gate.reopened_at = Some(Instant::now());
@@ -197,7 +212,7 @@ pub(super) fn reopen(of: &Shard, gate: &mut Gate) -> Result<()> {
     let record = Record::new(of.serial, &of.declared());
     match open(&of.home, record) {
         Ok(opened) => {
-            *seat = Seat::Open(opened.shard);
+            *seat = Seat::Open(Box::new(opened.shard));
             let tried = gate.reopened_at;
             *gate = opened.gate;
             gate.reopened_at = tried;
@@ -233,13 +248,16 @@ pub(super) fn reload(of: &Shard, gate: &mut Gate) -> Result<()> {
     let loaded = refused::read(|| EdgeShard::load(&folder, Some(wanted)));
     // A configuration that the segments do not fit must not take the collection away.
     let loaded = loaded.or_else(|error| {
-        of.blame(&format!("the configuration cannot be put in force: {}", error.chain()));
+        of.blame(&format!(
+            "the configuration cannot be put in force: {}",
+            error.chain()
+        ));
         refused::read(|| EdgeShard::load(&folder, None))
     });
     gate.reload_due = false;
     match loaded {
         Ok(shard) => {
-            *seat = Seat::Open(shard);
+            *seat = Seat::Open(Box::new(shard));
             of.signs.is_retuned.store(true, Ordering::Release);
             Ok(())
         }
@@ -282,7 +300,11 @@ fn heal(home: &Path, shard: &EdgeShard, next: &mut u64) -> Result<usize> {
         let found = records(shard, &doubled, true)?;
         let points: Vec<_> = found.into_iter().map(as_written).collect();
         healed += points.len();
-        let repair = Repair { version: FORMAT, next: *next + 2, points };
+        let repair = Repair {
+            version: FORMAT,
+            next: *next + 2,
+            points,
+        };
         folder::write_json(&path, &repair)?;
         let delete = PointOperations::DeletePoints { ids: doubled };
         update(shard, UpdateOperation::PointOperation(delete), next)?;
@@ -336,7 +358,12 @@ fn doubled_pages(shard: &EdgeShard) -> Result<Vec<Vec<PointId>>> {
         };
         let (records, next) = refused::read(|| shard.scroll(request))?;
         total += records.len();
-        pages.push(records.into_iter().map(|record| record.id).collect::<Vec<_>>());
+        pages.push(
+            records
+                .into_iter()
+                .map(|record| record.id)
+                .collect::<Vec<_>>(),
+        );
         match next {
             Some(next) => offset = Some(next),
             None => break,
@@ -379,5 +406,10 @@ fn copies(shard: &EdgeShard, ids: &[PointId]) -> Result<usize> {
         return Ok(0);
     }
     let filter = Filter::new_must(Condition::HasId(ids.iter().copied().collect()));
-    refused::read(|| shard.count(CountRequest { filter: Some(filter), exact: true }))
+    refused::read(|| {
+        shard.count(CountRequest {
+            filter: Some(filter),
+            exact: true,
+        })
+    })
 }

@@ -27,9 +27,7 @@ impl Fault {
 }
 
 /// Runs a call of the engine's. A panic in there costs this call, never the process.
-pub(super) fn guarded<T>(
-    call: impl FnOnce() -> Result<T, OperationError>,
-) -> Result<T, Fault> {
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, OperationError>) -> Result<T, Fault> {
     // What a panic leaves half done is put right by reopening the shard from its log, so nothing
     // that was unwound through is looked at again. The engine's locks do not poison.
     match catch_unwind(AssertUnwindSafe(call)) {
@@ -45,7 +43,9 @@ pub(super) fn guarded<T>(
             // The engine likes to panic with a whole backtrace in its words.
             let said = said.split(", backtrace:").next().unwrap_or_default();
             let said: String = said.chars().take(TEXT_CHARS_MAX).collect();
-            Err(Fault::Broken(format!("the engine stopped in the middle of the call: {said}")))
+            Err(Fault::Broken(format!(
+                "the engine stopped in the middle of the call: {said}"
+            )))
         }
     }
 }
@@ -66,6 +66,10 @@ fn is_broken(error: &OperationError) -> bool {
 }
 
 /// Without the backtrace that a service error carries.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "foreign enum; the rest are worded alike"
+)]
 fn description(error: &OperationError) -> String {
     match error {
         OperationError::ServiceError { description, .. } => description.clone(),
@@ -73,7 +77,10 @@ fn description(error: &OperationError) -> String {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "foreign enum; the rest are worded alike")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "foreign enum; the rest are worded alike"
+)]
 pub(super) fn refused(error: OperationError) -> Error {
     match error {
         OperationError::PointIdError { missed_point_id } => {

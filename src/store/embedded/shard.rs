@@ -50,7 +50,7 @@ pub(super) struct Shard {
 
 /// Where the engine's shard sits.
 pub(super) enum Seat {
-    Open(EdgeShard),
+    Open(Box<EdgeShard>),
     /// It could not be opened, or was closed: why.
     Closed(String),
     Deleted,
@@ -68,6 +68,9 @@ pub(super) struct Gate {
     /// The engine has to be opened anew for a changed configuration.
     pub(super) reload_due: bool,
     pub(super) is_optimising: bool,
+    pub(super) optimised_at: Instant,
+    /// `next` at the keeper's last look.
+    pub(super) seen: u64,
     pub(super) reopened_at: Option<Instant>,
 }
 
@@ -81,6 +84,8 @@ impl Gate {
             is_suspect: false,
             reload_due: false,
             is_optimising: false,
+            optimised_at: Instant::now(),
+            seen: next,
             reopened_at: None,
         }
     }
@@ -178,7 +183,10 @@ impl Shard {
     fn settle_before(&self, gate: &mut MutexGuard<'_, Gate>, operation: &UpdateOperation) {
         let waits = match operation {
             UpdateOperation::FieldIndexOperation(_) => false,
-            UpdateOperation::VectorNameOperation(_) => true,
+            UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(_)) => {
+                false
+            }
+            UpdateOperation::VectorNameOperation(VectorNameOperations::DeleteVectorName(_)) => true,
             UpdateOperation::PointOperation(_)
             | UpdateOperation::VectorOperation(_)
             | UpdateOperation::PayloadOperation(_) => return,
@@ -231,7 +239,10 @@ impl Shard {
 
     /// Turns the collection red, and says so.
     pub(super) fn blame(&self, why: &str) {
-        error!(collection = self.name(), why, "the collection is in trouble");
+        error!(
+            collection = self.name(),
+            why, "the collection is in trouble"
+        );
         *self.signs.fault.lock() = Some(why.to_owned());
     }
 
@@ -258,7 +269,10 @@ impl Shard {
     pub(super) fn configure(&self, config: CollectionConfig) -> Result<()> {
         let mut gate = self.gate.lock();
         let wanted = config::edge_config(&config);
-        let declared = Collection { config, ..Collection::clone(&self.declared()) };
+        let declared = Collection {
+            config,
+            ..Collection::clone(&self.declared())
+        };
         self.declare(declared)?;
         self.read(|shard| {
             let present = shard.config().clone();
@@ -308,8 +322,7 @@ impl Shard {
     /// Whether an optimisation runs, or what was written since the last one may call for one.
     pub(super) fn has_work(&self, points: usize, config: &EdgeConfig) -> bool {
         let signs = &self.signs;
-        if signs.is_optimising.load(Ordering::Acquire) || signs.is_retuned.load(Ordering::Acquire)
-        {
+        if signs.is_optimising.load(Ordering::Acquire) || signs.is_retuned.load(Ordering::Acquire) {
             return true;
         }
         let written = signs.written.load(Ordering::Acquire);
@@ -337,7 +350,12 @@ fn may_be_due(points: usize, config: &EdgeConfig) -> bool {
         return true;
     }
     let threshold = optimizers.indexing_threshold.unwrap_or(10_000);
-    let largest = config.vectors.values().map(|vector| vector.size).max().unwrap_or(0);
+    let largest = config
+        .vectors
+        .values()
+        .map(|vector| vector.size)
+        .max()
+        .unwrap_or(0);
     let kilobytes = points.saturating_mul(largest).saturating_mul(4) / 1024;
     threshold > 0 && kilobytes >= threshold
 }
@@ -383,12 +401,15 @@ impl SchemaChange {
             UpdateOperation::FieldIndexOperation(FieldIndexOperations::DeleteIndex(field)) => {
                 Some(Self::UnindexField(field.clone()))
             }
-            UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(create)) => {
-                Some(Self::AddVector(create.vector_name.clone(), create.config.clone()))
-            }
-            UpdateOperation::VectorNameOperation(VectorNameOperations::DeleteVectorName(delete)) => {
-                Some(Self::RemoveVector(delete.vector_name.clone()))
-            }
+            UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(
+                create,
+            )) => Some(Self::AddVector(
+                create.vector_name.clone(),
+                create.config.clone(),
+            )),
+            UpdateOperation::VectorNameOperation(VectorNameOperations::DeleteVectorName(
+                delete,
+            )) => Some(Self::RemoveVector(delete.vector_name.clone())),
             UpdateOperation::PointOperation(_)
             | UpdateOperation::VectorOperation(_)
             | UpdateOperation::PayloadOperation(_) => None,
@@ -418,6 +439,8 @@ pub(super) fn write_payload_indexes(shard: &Path, declared: &Collection) -> Resu
         schema: std::collections::BTreeMap<String, &'d PayloadFieldSchema>,
     }
     let schema = declared.payload_schema.iter();
-    let schema = schema.map(|(field, schema)| (field.to_string(), schema)).collect();
+    let schema = schema
+        .map(|(field, schema)| (field.to_string(), schema))
+        .collect();
     folder::write_json(&shard.join(PAYLOAD_INDEXES), &List { schema })
 }

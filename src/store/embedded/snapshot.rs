@@ -111,7 +111,11 @@ fn walk(home: &Path, path: PathBuf, files: &mut Vec<Listed>) -> io::Result<()> {
     let full = home.join(&path);
     if !full.is_dir() {
         let (bytes, crc32c) = measure(&full)?;
-        files.push(Listed { path, bytes, crc32c });
+        files.push(Listed {
+            path,
+            bytes,
+            crc32c,
+        });
         return Ok(());
     }
     let mut names = Vec::new();
@@ -119,7 +123,9 @@ fn walk(home: &Path, path: PathBuf, files: &mut Vec<Listed>) -> io::Result<()> {
         names.push(entry?.file_name());
     }
     names.sort();
-    names.into_iter().try_for_each(|name| walk(home, path.join(name), files))
+    names
+        .into_iter()
+        .try_for_each(|name| walk(home, path.join(name), files))
 }
 
 /// Size and checksum of a file.
@@ -166,7 +172,12 @@ fn prepare(catalog: &Catalog, name: &str, from: &Path, home: &Path) -> Result<Sh
     };
     let opened = recover::open(home, record.clone())?;
     let record = Record::new(record.serial, &opened.declared);
-    Ok(Shard::new(home.to_path_buf(), record, Seat::Open(opened.shard), opened.gate))
+    Ok(Shard::new(
+        home.to_path_buf(),
+        record,
+        Seat::Open(Box::new(opened.shard)),
+        opened.gate,
+    ))
 }
 
 /// Unpacks into `home`, and checks that all is there and as it was.
@@ -179,14 +190,19 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
         Some(entry) => manifest(&mut entry.map_err(bad)?)?,
         None => return Err(damaged("it is empty")),
     };
-    let mut left: std::collections::HashMap<_, _> =
-        manifest.files.iter().map(|file| (file.path.as_path(), file)).collect();
+    let mut left: std::collections::HashMap<_, _> = manifest
+        .files
+        .iter()
+        .map(|file| (file.path.as_path(), file))
+        .collect();
     for entry in entries {
         let mut entry = entry.map_err(bad)?;
         let path = entry.path().map_err(bad)?.into_owned();
-        let is_file = entry.header().entry_type().is_file()
-            || entry.header().entry_type().is_gnu_sparse();
-        let listed = left.remove(path.as_path()).filter(|_| is_file && is_inside(&path));
+        let is_file =
+            entry.header().entry_type().is_file() || entry.header().entry_type().is_gnu_sparse();
+        let listed = left
+            .remove(path.as_path())
+            .filter(|_| is_file && is_inside(&path));
         let listed = listed.ok_or_else(|| damaged("it holds a file that it does not list"))?;
         if entry.size() != listed.bytes {
             return Err(damaged(&format!("{} has another size", path.display())));
@@ -198,7 +214,10 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
         entry.unpack(&to).map_err(bad)?;
         let (bytes, crc32c) = measure(&to).map_err(bad)?;
         if (bytes, crc32c) != (listed.bytes, listed.crc32c) {
-            return Err(damaged(&format!("{} is not what was written", path.display())));
+            return Err(damaged(&format!(
+                "{} is not what was written",
+                path.display()
+            )));
         }
     }
     match left.keys().next() {
@@ -208,7 +227,10 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
 }
 
 fn manifest(entry: &mut tar::Entry<'_, File>) -> Result<Manifest> {
-    let path = entry.path().map_err(|error| damaged(&error.to_string()))?.into_owned();
+    let path = entry
+        .path()
+        .map_err(|error| damaged(&error.to_string()))?
+        .into_owned();
     if path != Path::new(MANIFEST) || entry.size() > MANIFEST_BYTES_MAX {
         return Err(damaged(
             "it is not one of Outrigger's own; snapshots of a Qdrant server cannot be recovered here",
@@ -225,7 +247,8 @@ fn manifest(entry: &mut tar::Entry<'_, File>) -> Result<Manifest> {
 
 /// A path that stays in the folder it is unpacked into.
 fn is_inside(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_)))
+    path.components()
+        .all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn damaged(why: &str) -> Error {

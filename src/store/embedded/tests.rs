@@ -91,7 +91,9 @@ fn config(vectors: Value) -> CollectionConfig {
 }
 
 fn two() -> CollectionConfig {
-    config(json!({"a": {"size": 2, "distance": "Dot"}, "b": {"size": 3, "distance": "Cosine"}, "words": {}}))
+    config(
+        json!({"a": {"size": 2, "distance": "Dot"}, "b": {"size": 3, "distance": "Cosine"}, "words": {}}),
+    )
 }
 
 fn operation(value: Value) -> UpdateOperation {
@@ -106,11 +108,15 @@ async fn upsert(store: &Embedded, ids: std::ops::Range<u64>) {
     let points: Vec<_> = ids
         .map(|id| json!({"id": id, "vector": {"a": [1.0, id], "b": [1.0, 0.5, id]}, "payload": {"n": id}}))
         .collect();
-    apply(store, json!({"upsert_points": {"points": points}})).await.unwrap();
+    apply(store, json!({"upsert_points": {"points": points}}))
+        .await
+        .unwrap();
 }
 
 async fn point(store: &Embedded, id: u64) -> Option<(Value, Vec<String>)> {
-    let all = store.retrieve("c", vec![id.into()], true.into(), WithVector::Bool(true)).await;
+    let all = store
+        .retrieve("c", vec![id.into()], true.into(), WithVector::Bool(true))
+        .await;
     let record = all.unwrap().pop()?;
     let mut names = match record.vector {
         Some(qdrant_edge::VectorStructInternal::Named(named)) => named.into_keys().collect(),
@@ -122,7 +128,16 @@ async fn point(store: &Embedded, id: u64) -> Option<(Value, Vec<String>)> {
 
 async fn count(store: &Embedded, filter: Option<Value>) -> usize {
     let filter = filter.map(|filter| serde_json::from_value(filter).unwrap());
-    store.count("c", CountRequest { filter, exact: true }).await.unwrap()
+    store
+        .count(
+            "c",
+            CountRequest {
+                filter,
+                exact: true,
+            },
+        )
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -132,7 +147,10 @@ async fn a_folder_in_use_is_refused_with_a_sentence() {
     let error = Embedded::open(&scratch.0).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Settings);
     let text = error.to_string();
-    assert!(text.contains(&scratch.0.display().to_string()) && text.contains("in use"), "{text}");
+    assert!(
+        text.contains(&scratch.0.display().to_string()) && text.contains("in use"),
+        "{text}"
+    );
     drop(store);
     scratch.store();
 }
@@ -143,16 +161,33 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     let store = scratch.store();
     store.create("c", two()).await.unwrap();
     upsert(&store, 0..200).await;
-    apply(&store, json!({"delete_points": {"ids": [1, 1, 777]}})).await.unwrap();
-    apply(&store, json!({"create_index": {"field_name": "n", "field_schema": "integer"}})).await.unwrap();
+    apply(&store, json!({"delete_points": {"ids": [1, 1, 777]}}))
+        .await
+        .unwrap();
+    apply(
+        &store,
+        json!({"create_index": {"field_name": "n", "field_schema": "integer"}}),
+    )
+    .await
+    .unwrap();
     apply(&store, json!({"set_payload": {"payload": {"x": "y"}, "filter": {"must": [{"key": "n", "range": {"lt": 10}}]}}})).await.unwrap();
     apply(&store, json!({"create_vector_name": {"vector_name": "late", "config": {"dense": {"size": 4, "distance": "Euclid"}}}})).await.unwrap();
-    apply(&store, json!({"delete_vector_name": {"vector_name": "b"}})).await.unwrap();
+    apply(&store, json!({"delete_vector_name": {"vector_name": "b"}}))
+        .await
+        .unwrap();
     apply(&store, json!({"update_vectors": {"points": [{"id": 3, "vector": {"late": [1.0, 2.0, 3.0, 4.0]}}]}})).await.unwrap();
     apply(&store, json!({"upsert_points_conditional": {"points_op": {"points": [
         {"id": 3, "vector": {}}, {"id": 300, "vector": {}}]}, "condition": {}, "update_mode": "insert_only"}})).await.unwrap();
-    let last = apply(&store, json!({"overwrite_payload": {"payload": {"z": 1}, "points": [5]}})).await.unwrap();
-    store.set_aliases(BTreeMap::from([("other".to_owned(), "c".to_owned())])).await.unwrap();
+    let last = apply(
+        &store,
+        json!({"overwrite_payload": {"payload": {"z": 1}, "points": [5]}}),
+    )
+    .await
+    .unwrap();
+    store
+        .set_aliases(BTreeMap::from([("other".to_owned(), "c".to_owned())]))
+        .await
+        .unwrap();
 
     // Twice: a recovery that is itself cut short is done again.
     let mut killed = scratch.as_killed(&store);
@@ -160,15 +195,32 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
         let again = killed.store();
         assert_eq!(count(&again, None).await, 200);
         assert!(point(&again, 1).await.is_none());
-        assert_eq!(point(&again, 3).await.unwrap(), (json!({"n": 3, "x": "y"}), vec!["a".to_owned(), "late".to_owned()]));
+        assert_eq!(
+            point(&again, 3).await.unwrap(),
+            (
+                json!({"n": 3, "x": "y"}),
+                vec!["a".to_owned(), "late".to_owned()]
+            )
+        );
         assert_eq!(point(&again, 5).await.unwrap().0, json!({"z": 1}));
         assert_eq!(point(&again, 300).await.unwrap(), (json!({}), Vec::new()));
-        assert_eq!(count(&again, Some(json!({"must": [{"key": "x", "match": {"value": "y"}}]}))).await, 8);
+        assert_eq!(
+            count(
+                &again,
+                Some(json!({"must": [{"key": "x", "match": {"value": "y"}}]}))
+            )
+            .await,
+            8
+        );
         let collection = again.collection("c").await.unwrap().unwrap();
-        assert!(collection.config.vector("late").is_some() && collection.config.vector("b").is_none());
+        assert!(
+            collection.config.vector("late").is_some() && collection.config.vector("b").is_none()
+        );
         assert_eq!(collection.payload_schema.len(), 1);
         assert_eq!(again.aliases().await.unwrap().get("other").unwrap(), "c");
-        let next = apply(&again, json!({"delete_points": {"ids": [99999]}})).await.unwrap();
+        let next = apply(&again, json!({"delete_points": {"ids": [99999]}}))
+            .await
+            .unwrap();
         assert!(next > last, "numbers grow: {last} {next}");
         killed = killed.as_killed(&again);
     }
@@ -180,12 +232,16 @@ async fn a_log_from_before_a_vector_was_replaced_is_replayed_without_it() {
     let store = scratch.store();
     store.create("c", two()).await.unwrap();
     upsert(&store, 0..20).await;
-    apply(&store, json!({"delete_vector_name": {"vector_name": "b"}})).await.unwrap();
+    apply(&store, json!({"delete_vector_name": {"vector_name": "b"}}))
+        .await
+        .unwrap();
     apply(&store, json!({"create_vector_name": {"vector_name": "b", "config": {"dense": {"size": 5, "distance": "Dot"}}}})).await.unwrap();
     apply(&store, json!({"update_vectors": {"points": [{"id": 4, "vector": {"b": [1.0, 2.0, 3.0, 4.0, 5.0]}}]}})).await.unwrap();
     let folder = scratch.as_killed(&store);
     // As if the checkpoint could not have been moved.
-    record::Checkpoint::new(1, false).write(&folder.homes().pop().unwrap()).unwrap();
+    record::Checkpoint::new(1, false)
+        .write(&folder.homes().pop().unwrap())
+        .unwrap();
     let again = folder.store();
     assert_eq!(count(&again, None).await, 20);
     assert_eq!(point(&again, 3).await.unwrap().1, ["a"]);
@@ -206,7 +262,12 @@ async fn a_clean_close_leaves_nothing_to_replay() {
     let store = scratch.store();
     assert!(!record::Checkpoint::read(&home).unwrap().is_clean);
     assert_eq!(count(&store, None).await, 10);
-    assert_eq!(apply(&store, json!({"delete_points": {"ids": [1]}})).await.unwrap(), 2);
+    assert_eq!(
+        apply(&store, json!({"delete_points": {"ids": [1]}}))
+            .await
+            .unwrap(),
+        2
+    );
     let folder = scratch.as_killed(&store);
     assert_eq!(count(&folder.store(), None).await, 9);
 }
@@ -229,10 +290,26 @@ async fn a_damaged_collection_is_named_and_the_others_open() {
     assert_eq!(store.names().await.unwrap(), ["c", "fine"]);
     let health = store.condition("c").await.unwrap().health;
     assert!(matches!(health, Health::Red(why) if why.contains("segment.json")));
-    let error = store.count("c", CountRequest { filter: None, exact: true }).await.unwrap_err();
+    let error = store
+        .count(
+            "c",
+            CountRequest {
+                filter: None,
+                exact: true,
+            },
+        )
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
-    assert!(error.to_string().contains("`c` cannot be opened"), "{error}");
-    assert!(apply(&store, json!({"delete_points": {"ids": [1]}})).await.is_err());
+    assert!(
+        error.to_string().contains("`c` cannot be opened"),
+        "{error}"
+    );
+    assert!(
+        apply(&store, json!({"delete_points": {"ids": [1]}}))
+            .await
+            .is_err()
+    );
     assert_eq!(store.condition("fine").await.unwrap().health, Health::Green);
     assert!(store.delete("c").await.unwrap());
     assert_eq!(store.names().await.unwrap(), ["fine"]);
@@ -248,24 +325,55 @@ async fn a_write_with_one_bad_vector_writes_nothing() {
         "words": {}
     }))).await.unwrap();
     for (vector, text) in [
-        (json!({"a": [1.0]}), "Wrong input: Vector dimension error: expected dim: 2, got 1"),
-        (json!([1.0, 2.0]), "Wrong input: Not existing vector name error: "),
-        (json!({"ghost": [1.0]}), "Wrong input: Not existing vector name error: ghost"),
-        (json!({"a": {"indices": [1], "values": [1.0]}}), "Wrong input: Conversion between sparse and regular vectors failed"),
-        (json!({"a": [[1.0, 2.0]]}), "Wrong input: Conversion between multi and regular vectors failed"),
-        (json!({"words": [1.0, 2.0]}), "Wrong input: Conversion between sparse and regular vectors failed"),
-        (json!({"words": {"indices": [1, 2], "values": [1.0]}}), "Wrong input: Sparse indices does not match sparse vector value count"),
-        (json!({"m": [[1.0, 2.0], [1.0]]}), "Wrong input: Vector dimension error: expected dim: 2, got 1"),
-        (json!({"m": [[]]}), "Wrong input: Vector dimension error: expected dim: 2, got 0"),
+        (
+            json!({"a": [1.0]}),
+            "Wrong input: Vector dimension error: expected dim: 2, got 1",
+        ),
+        (
+            json!([1.0, 2.0]),
+            "Wrong input: Not existing vector name error: ",
+        ),
+        (
+            json!({"ghost": [1.0]}),
+            "Wrong input: Not existing vector name error: ghost",
+        ),
+        (
+            json!({"a": {"indices": [1], "values": [1.0]}}),
+            "Wrong input: Conversion between sparse and regular vectors failed",
+        ),
+        (
+            json!({"a": [[1.0, 2.0]]}),
+            "Wrong input: Conversion between multi and regular vectors failed",
+        ),
+        (
+            json!({"words": [1.0, 2.0]}),
+            "Wrong input: Conversion between sparse and regular vectors failed",
+        ),
+        (
+            json!({"words": {"indices": [1, 2], "values": [1.0]}}),
+            "Wrong input: Sparse indices does not match sparse vector value count",
+        ),
+        (
+            json!({"m": [[1.0, 2.0], [1.0]]}),
+            "Wrong input: Vector dimension error: expected dim: 2, got 1",
+        ),
+        (
+            json!({"m": [[]]}),
+            "Wrong input: Vector dimension error: expected dim: 2, got 0",
+        ),
     ] {
         let points = json!([{"id": 1, "vector": {"a": [1.0, 1.0]}}, {"id": 2, "vector": vector}, {"id": 3, "vector": {}}]);
-        let error = apply(&store, json!({"upsert_points": {"points": points}})).await.unwrap_err();
+        let error = apply(&store, json!({"upsert_points": {"points": points}}))
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), text);
         assert_eq!(error.kind(), ErrorKind::BadInput);
         assert_eq!(count(&store, None).await, 0, "{text}");
     }
     let batch = json!({"ids": [1, 2], "vectors": {"m": [[[1.0, 2.0], [1.0]], [[1.0, 2.0]]]}});
-    let error = apply(&store, json!({"upsert_points": {"batch": batch}})).await.unwrap_err();
+    let error = apply(&store, json!({"upsert_points": {"batch": batch}}))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadInput);
     assert_eq!(count(&store, None).await, 0);
     assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
@@ -278,23 +386,46 @@ async fn a_missing_id_is_told_after_the_others_are_changed() {
     store.create("c", two()).await.unwrap();
     upsert(&store, 0..3).await;
     for (value, id) in [
-        (json!({"set_payload": {"payload": {"s": 1}, "points": [0, 41, 42, 1]}}), 41),
-        (json!({"overwrite_payload": {"payload": {"o": 1}, "points": [42, 2]}}), 42),
-        (json!({"update_vectors": {"points": [{"id": 9, "vector": {"a": [0.0, 0.0]}}, {"id": 0, "vector": {"a": [7.0, 7.0]}}]}}), 9),
+        (
+            json!({"set_payload": {"payload": {"s": 1}, "points": [0, 41, 42, 1]}}),
+            41,
+        ),
+        (
+            json!({"overwrite_payload": {"payload": {"o": 1}, "points": [42, 2]}}),
+            42,
+        ),
+        (
+            json!({"update_vectors": {"points": [{"id": 9, "vector": {"a": [0.0, 0.0]}}, {"id": 0, "vector": {"a": [7.0, 7.0]}}]}}),
+            9,
+        ),
         (json!({"delete_vectors": [{"points": [1, 8]}, ["a"]]}), 8),
         (json!({"clear_payload": {"points": [1, 7]}}), 7),
-        (json!({"delete_payload": {"keys": ["n"], "points": [6, 0]}}), 6),
+        (
+            json!({"delete_payload": {"keys": ["n"], "points": [6, 0]}}),
+            6,
+        ),
         (json!({"clear_payload": {"points": [100]}}), 100),
     ] {
         let error = apply(&store, value).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert_eq!(error.to_string(), format!("Not found: No point with id {id} found"));
+        assert_eq!(
+            error.to_string(),
+            format!("Not found: No point with id {id} found")
+        );
     }
     assert_eq!(point(&store, 0).await.unwrap().0, json!({"s": 1}));
-    assert_eq!(point(&store, 1).await.unwrap(), (json!({}), vec!["b".to_owned()]));
+    assert_eq!(
+        point(&store, 1).await.unwrap(),
+        (json!({}), vec!["b".to_owned()])
+    );
     assert_eq!(point(&store, 2).await.unwrap().0, json!({"o": 1}));
-    let neither = apply(&store, json!({"set_payload": {"payload": {"s": 1}}})).await.unwrap_err();
-    assert_eq!(neither.to_string(), "Wrong input: Validation failed: No points or filter specified");
+    let neither = apply(&store, json!({"set_payload": {"payload": {"s": 1}}}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        neither.to_string(),
+        "Wrong input: Validation failed: No points or filter specified"
+    );
 }
 
 #[tokio::test]
@@ -305,17 +436,28 @@ async fn an_upsert_replaces_points_of_an_optimised_segment_whole() {
     upsert(&store, 0..300).await;
     store.catalog.get("c").unwrap().optimise();
     assert!(store.condition("c").await.unwrap().indexed_vectors_count > 0);
-    let points = json!([{"id": 7, "vector": {"a": [1.0, 1.0]}}, {"id": 900, "vector": {"a": [1.0, 1.0]}}]);
-    apply(&store, json!({"upsert_points": {"points": points}})).await.unwrap();
+    let points =
+        json!([{"id": 7, "vector": {"a": [1.0, 1.0]}}, {"id": 900, "vector": {"a": [1.0, 1.0]}}]);
+    apply(&store, json!({"upsert_points": {"points": points}}))
+        .await
+        .unwrap();
     for id in [7, 900] {
-        assert_eq!(point(&store, id).await.unwrap(), (json!({}), vec!["a".to_owned()]), "{id}");
+        assert_eq!(
+            point(&store, id).await.unwrap(),
+            (json!({}), vec!["a".to_owned()]),
+            "{id}"
+        );
     }
     // A condition that spares a point spares its vectors.
-    let points = json!([{"id": 8, "vector": {"a": [1.0, 1.0]}}, {"id": 9, "vector": {"a": [1.0, 1.0]}}]);
+    let points =
+        json!([{"id": 8, "vector": {"a": [1.0, 1.0]}}, {"id": 9, "vector": {"a": [1.0, 1.0]}}]);
     let filter = json!({"must": [{"key": "n", "match": {"value": 9}}]});
     apply(&store, json!({"upsert_points_conditional": {"points_op": {"points": points}, "condition": filter}})).await.unwrap();
     assert_eq!(point(&store, 8).await.unwrap().1, ["a", "b"]);
-    assert_eq!(point(&store, 9).await.unwrap(), (json!({}), vec!["a".to_owned()]));
+    assert_eq!(
+        point(&store, 9).await.unwrap(),
+        (json!({}), vec!["a".to_owned()])
+    );
     assert_eq!(count(&store, None).await, 301);
 }
 
@@ -325,7 +467,9 @@ async fn columns_are_taken_and_the_last_of_equal_ids_wins() {
     let store = scratch.store();
     store.create("c", two()).await.unwrap();
     let batch = json!({"ids": [1, 2, 1], "vectors": {"a": [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]}, "payloads": [{"k": 1}, null, {"k": 3}]});
-    apply(&store, json!({"upsert_points": {"batch": batch}})).await.unwrap();
+    apply(&store, json!({"upsert_points": {"batch": batch}}))
+        .await
+        .unwrap();
     assert_eq!(count(&store, None).await, 2);
     assert_eq!(point(&store, 1).await.unwrap().0, json!({"k": 3}));
 }
@@ -354,7 +498,10 @@ async fn no_limit_takes_more_memory_than_there_are_points() {
     let store = scratch.store();
     store.create("c", two()).await.unwrap();
     upsert(&store, 0..20).await;
-    let sparse = VectorInternal::Sparse(SparseVector { indices: vec![1], values: vec![1.0] });
+    let sparse = VectorInternal::Sparse(SparseVector {
+        indices: vec![1],
+        values: vec![1.0],
+    });
     let mmr = ScoringQuery::Mmr(Mmr {
         vector: vec![1.0, 1.0].into(),
         using: "a".into(),
@@ -370,10 +517,19 @@ async fn no_limit_takes_more_memory_than_there_are_points() {
         score_threshold: None,
     };
     let mut fusion = query(ScoringQuery::Fusion(Fusion::Dbsf), usize::MAX, 3);
-    fusion.prefetches = vec![prefetch(ScoringQuery::Sample(Sample::Random)), prefetch(mmr.clone())];
+    fusion.prefetches = vec![
+        prefetch(ScoringQuery::Sample(Sample::Random)),
+        prefetch(mmr.clone()),
+    ];
     for (request, expected) in [
-        (query(ScoringQuery::Sample(Sample::Random), usize::MAX, 0), 20),
-        (query(nearest(vec![1.0, 1.0].into(), "a"), usize::MAX, usize::MAX), 0),
+        (
+            query(ScoringQuery::Sample(Sample::Random), usize::MAX, 0),
+            20,
+        ),
+        (
+            query(nearest(vec![1.0, 1.0].into(), "a"), usize::MAX, usize::MAX),
+            0,
+        ),
         (query(nearest(vec![1.0, 1.0].into(), "a"), 5, 18), 2),
         (query(nearest(sparse, "words"), usize::MAX / 4, 0), 0),
         (query(mmr, usize::MAX, 1), 19),
@@ -381,9 +537,15 @@ async fn no_limit_takes_more_memory_than_there_are_points() {
     ] {
         let points = store.query("c", request).await.unwrap();
         assert_eq!(points.len(), expected);
-        assert!(points.iter().all(|point| point.vector.is_none()), "MMR's vectors are its own");
+        assert!(
+            points.iter().all(|point| point.vector.is_none()),
+            "MMR's vectors are its own"
+        );
     }
-    let request = ScrollRequest { limit: Some(usize::MAX), ..ScrollRequest::default() };
+    let request = ScrollRequest {
+        limit: Some(usize::MAX),
+        ..ScrollRequest::default()
+    };
     assert_eq!(store.scroll("c", request).await.unwrap().0.len(), 20);
 }
 
@@ -394,10 +556,16 @@ async fn a_query_of_nothing_is_judged_all_the_same() {
     store.create("c", two()).await.unwrap();
     let request = query(nearest(vec![1.0].into(), "a"), 10, 0);
     let error = store.query("c", request).await.unwrap_err();
-    assert_eq!(error.to_string(), "Wrong input: Vector dimension error: expected dim: 2, got 1");
+    assert_eq!(
+        error.to_string(),
+        "Wrong input: Vector dimension error: expected dim: 2, got 1"
+    );
     let request = query(nearest(vec![1.0].into(), "ghost"), 10, 0);
     let error = store.query("c", request).await.unwrap_err();
-    assert_eq!(error.to_string(), "Wrong input: Not existing vector name error: ghost");
+    assert_eq!(
+        error.to_string(),
+        "Wrong input: Not existing vector name error: ghost"
+    );
 }
 
 #[tokio::test]
@@ -408,14 +576,19 @@ async fn optimising_turns_yellow_into_green_and_loses_nothing() {
     assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
     let shard = store.catalog.get("c").unwrap();
     upsert(&store, 0..400).await;
-    shard.signs.is_queued.store(true, std::sync::atomic::Ordering::Release);
+    shard
+        .signs
+        .is_queued
+        .store(true, std::sync::atomic::Ordering::Release);
     assert_eq!(store.condition("c").await.unwrap().health, Health::Yellow);
     shard.optimise();
     let condition = store.condition("c").await.unwrap();
     assert_eq!(condition.health, Health::Green);
     assert!(condition.indexed_vectors_count >= 400, "{condition:?}");
     assert_eq!(condition.points_count, 400);
-    apply(&store, json!({"delete_points": {"ids": [3]}})).await.unwrap();
+    apply(&store, json!({"delete_points": {"ids": [3]}}))
+        .await
+        .unwrap();
     let folder = scratch.as_killed(&store);
     let killed = folder.store();
     assert_eq!(count(&killed, None).await, 399);
@@ -431,7 +604,12 @@ async fn doubles_that_a_cut_short_optimisation_left_are_healed() {
     drop(store);
     let home = scratch.homes().pop().unwrap();
     let segments = home.join("shard/segments");
-    let segment = fs::read_dir(&segments).unwrap().next().unwrap().unwrap().path();
+    let segment = fs::read_dir(&segments)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let copy = segments.join(uuid::Uuid::new_v4().to_string());
     fs::create_dir(&copy).unwrap();
     copy_all(&segment, &copy);
@@ -439,10 +617,15 @@ async fn doubles_that_a_cut_short_optimisation_left_are_healed() {
     for _ in 0..2 {
         let store = scratch.store();
         let tagged = json!({"must_not": [{"key": "n", "match": {"value": 9}}]});
-        assert_eq!((count(&store, None).await, count(&store, Some(tagged)).await), (50, 49));
+        assert_eq!(
+            (count(&store, None).await, count(&store, Some(tagged)).await),
+            (50, 49)
+        );
         assert_eq!(store.condition("c").await.unwrap().points_count, 50);
         assert_eq!(point(&store, 5).await.unwrap().1, ["a", "b"]);
-        apply(&store, json!({"delete_points": {"ids": [50]}})).await.unwrap();
+        apply(&store, json!({"delete_points": {"ids": [50]}}))
+            .await
+            .unwrap();
     }
 }
 
@@ -459,7 +642,12 @@ async fn a_repair_that_was_cut_short_is_finished_and_numbers_go_on() {
     fs::write(home.join("repair.json"), repair.to_string()).unwrap();
     let store = scratch.store();
     assert_eq!(point(&store, 77).await.unwrap().0, json!({"n": 77}));
-    assert!(apply(&store, json!({"delete_points": {"ids": [1]}})).await.unwrap() >= 40);
+    assert!(
+        apply(&store, json!({"delete_points": {"ids": [1]}}))
+            .await
+            .unwrap()
+            >= 40
+    );
     assert!(!home.join("repair.json").exists());
 }
 
@@ -467,26 +655,41 @@ async fn a_repair_that_was_cut_short_is_finished_and_numbers_go_on() {
 async fn the_log_is_cut_once_the_segments_have_it() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    store.create("c", config(json!({"": {"size": 2048, "distance": "Dot"}}))).await.unwrap();
+    store
+        .create("c", config(json!({"": {"size": 2048, "distance": "Dot"}})))
+        .await
+        .unwrap();
     let shard = store.catalog.get("c").unwrap();
     let wal = shard.folder().join("wal");
     for round in 0..20_u64 {
         let points: Vec<_> = (0..64)
             .map(|at| json!({"id": at, "vector": vec![0.1 + 0.001 * (round as f64); 2048]}))
             .collect();
-        apply(&store, json!({"upsert_points": {"points": points}})).await.unwrap();
+        apply(&store, json!({"upsert_points": {"points": points}}))
+            .await
+            .unwrap();
     }
     let grown = log::Log::look(&wal).unwrap().bytes_since(1).unwrap();
     assert!(grown >= 8 << 20, "{grown}");
     shard.flush(&mut shard.gate.lock());
     let next = shard.gate.lock().next;
     let left = log::Log::look(&wal).unwrap().bytes_since(next).unwrap();
-    assert!(left <= grown, "the last closed file stays: it carries the numbering");
-    apply(&store, json!({"delete_points": {"ids": [1]}})).await.unwrap();
+    assert!(
+        left <= grown,
+        "the last closed file stays: it carries the numbering"
+    );
+    apply(&store, json!({"delete_points": {"ids": [1]}}))
+        .await
+        .unwrap();
     let folder = scratch.as_killed(&store);
     let killed = folder.store();
     assert_eq!(count(&killed, None).await, 63);
-    assert!(apply(&killed, json!({"delete_points": {"ids": [2]}})).await.unwrap() > next);
+    assert!(
+        apply(&killed, json!({"delete_points": {"ids": [2]}}))
+            .await
+            .unwrap()
+            > next
+    );
 }
 
 #[tokio::test]
@@ -534,7 +737,9 @@ async fn every_operation_reads_back_from_the_log() {
     drop(shard);
     let mut read = Vec::new();
     let log = log::Log::look(&folder.join("wal")).unwrap();
-    let next = log.replay(0, |number, operation| read.push((number, operation))).unwrap();
+    let next = log
+        .replay(0, |number, operation| read.push((number, operation)))
+        .unwrap();
     assert_eq!(next, written.len() as u64);
     assert_eq!(read.len(), written.len());
     for ((number, read), written) in read.into_iter().zip(written) {
@@ -552,7 +757,9 @@ async fn a_log_with_a_torn_end_gives_what_is_whole() {
     }
     let killed = scratch.as_killed(&store);
     let wal = killed.homes().pop().unwrap().join("shard/wal");
-    let open = fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().path());
+    let open = fs::read_dir(&wal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let open = open.filter(|path| path.display().to_string().contains("open-"));
     for path in open {
         let mut bytes = fs::read(&path).unwrap();
@@ -587,14 +794,28 @@ async fn what_was_half_made_or_half_deleted_is_gone_at_the_next_start() {
     assert!(killed.homes().is_empty());
     let error = store.create("c", two()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(error.to_string(), "Wrong input: Collection `c` already exists!");
-    let aliases = BTreeMap::from([("x".to_owned(), "c".to_owned()), ("y".to_owned(), "d".to_owned())]);
+    assert_eq!(
+        error.to_string(),
+        "Wrong input: Collection `c` already exists!"
+    );
+    let aliases = BTreeMap::from([
+        ("x".to_owned(), "c".to_owned()),
+        ("y".to_owned(), "d".to_owned()),
+    ]);
     store.set_aliases(aliases).await.unwrap();
     assert!(store.delete("c").await.unwrap());
     assert!(!store.delete("c").await.unwrap());
-    assert_eq!(store.aliases().await.unwrap().keys().collect::<Vec<_>>(), ["y"]);
-    let error = apply(&store, json!({"delete_points": {"ids": [1]}})).await.unwrap_err();
-    assert_eq!(error.to_string(), "Not found: Collection `c` doesn't exist!");
+    assert_eq!(
+        store.aliases().await.unwrap().keys().collect::<Vec<_>>(),
+        ["y"]
+    );
+    let error = apply(&store, json!({"delete_points": {"ids": [1]}}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Not found: Collection `c` doesn't exist!"
+    );
     store.create("c", two()).await.unwrap();
     assert_eq!(count(&store, None).await, 0);
 }
@@ -609,11 +830,21 @@ async fn a_changed_configuration_is_put_in_force_and_kept() {
     let mut wanted = two();
     wanted.hnsw_config.m = 24;
     store.configure("c", wanted.clone()).await.unwrap();
-    assert_eq!(shard.read(|shard| Ok(shard.config().hnsw_config.m)).unwrap(), 24);
-    wanted.quantization_config = serde_json::from_value(json!({"scalar": {"type": "int8"}})).unwrap();
+    assert_eq!(
+        shard
+            .read(|shard| Ok(shard.config().hnsw_config.m))
+            .unwrap(),
+        24
+    );
+    wanted.quantization_config =
+        serde_json::from_value(json!({"scalar": {"type": "int8"}})).unwrap();
     store.configure("c", wanted.clone()).await.unwrap();
     shard.look_after();
-    assert!(shard.read(|shard| Ok(shard.config().quantization_config.is_some())).unwrap());
+    assert!(
+        shard
+            .read(|shard| Ok(shard.config().quantization_config.is_some()))
+            .unwrap()
+    );
     assert_eq!(count(&store, None).await, 100);
     upsert(&store, 100..110).await;
     let folder = scratch.as_killed(&store);
@@ -632,7 +863,10 @@ async fn a_shard_that_broke_comes_back_from_its_log() {
     let shard = store.catalog.get("c").unwrap();
     shard.gate.lock().is_suspect = true;
     shard.blame("on purpose");
-    assert!(matches!(store.condition("c").await.unwrap().health, Health::Red(_)));
+    assert!(matches!(
+        store.condition("c").await.unwrap().health,
+        Health::Red(_)
+    ));
     upsert(&store, 30..31).await;
     assert_eq!(count(&store, None).await, 31);
     assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
@@ -653,7 +887,10 @@ async fn a_vector_is_not_made_a_second_time() {
     store.create("c", two()).await.unwrap();
     upsert(&store, 0..3).await;
     let again = json!({"create_vector_name": {"vector_name": "a", "config": {"dense": {"size": 9, "distance": "Dot"}}}});
-    assert_eq!(apply(&store, again).await.unwrap_err().kind(), ErrorKind::BadInput);
+    assert_eq!(
+        apply(&store, again).await.unwrap_err().kind(),
+        ErrorKind::BadInput
+    );
     upsert(&store, 3..4).await;
     let folder = scratch.as_killed(&store);
     assert_eq!(count(&folder.store(), None).await, 4);
@@ -665,16 +902,27 @@ async fn a_snapshot_brings_a_collection_back_under_any_name() {
     let store = scratch.store();
     store.create("c", two()).await.unwrap();
     upsert(&store, 0..300).await;
-    apply(&store, json!({"create_index": {"field_name": "n", "field_schema": "integer"}})).await.unwrap();
+    apply(
+        &store,
+        json!({"create_index": {"field_name": "n", "field_schema": "integer"}}),
+    )
+    .await
+    .unwrap();
     store.catalog.get("c").unwrap().optimise();
     let file = store.snapshots_folder().join("one.snapshot");
     store.snapshot("c", &file).await.unwrap();
     upsert(&store, 300..310).await;
     store.restore("d", &file).await.unwrap();
-    let all = CountRequest { filter: None, exact: true };
+    let all = CountRequest {
+        filter: None,
+        exact: true,
+    };
     assert_eq!(store.count("d", all.clone()).await.unwrap(), 300);
     let restored = store.collection("d").await.unwrap().unwrap();
-    assert_eq!((restored.name.as_str(), restored.payload_schema.len()), ("d", 1));
+    assert_eq!(
+        (restored.name.as_str(), restored.payload_schema.len()),
+        ("d", 1)
+    );
     store.restore("c", &file).await.unwrap();
     assert_eq!(count(&store, None).await, 300);
     upsert(&store, 300..305).await;
@@ -698,7 +946,12 @@ async fn a_snapshot_that_is_not_whole_changes_nothing() {
     let mut flipped = whole.clone();
     let in_data = whole.len() - 2000;
     flipped[in_data] ^= 0xff;
-    for bytes in [&whole[..whole.len() / 2], &[][..], b"no tar at all", &flipped] {
+    for bytes in [
+        &whole[..whole.len() / 2],
+        &[][..],
+        b"no tar at all",
+        &flipped,
+    ] {
         fs::write(&bad, bytes).unwrap();
         let error = store.restore("c", &bad).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadInput, "{error:?}");
@@ -719,7 +972,8 @@ async fn many_collections_are_written_at_once() {
             store.create(&name, two()).await.unwrap();
             let mut last = 0;
             for id in 0..20_u64 {
-                let point = json!({"upsert_points": {"points": [{"id": id, "vector": {"a": [1.0, 2.0]}}]}});
+                let point =
+                    json!({"upsert_points": {"points": [{"id": id, "vector": {"a": [1.0, 2.0]}}]}});
                 let number = store.apply(&name, operation(point)).await.unwrap();
                 assert!(number > last);
                 last = number;
@@ -731,10 +985,24 @@ async fn many_collections_are_written_at_once() {
     }
     assert_eq!(store.names().await.unwrap().len(), 6);
     store.close(Duration::from_secs(5));
-    assert!(store.count("c1", CountRequest { filter: None, exact: true }).await.is_err());
+    assert!(
+        store
+            .count(
+                "c1",
+                CountRequest {
+                    filter: None,
+                    exact: true
+                }
+            )
+            .await
+            .is_err()
+    );
     drop(store);
     let store = scratch.store();
-    let all = CountRequest { filter: None, exact: true };
+    let all = CountRequest {
+        filter: None,
+        exact: true,
+    };
     assert_eq!(store.count("c5", all).await.unwrap(), 20);
 }
 
@@ -742,10 +1010,15 @@ async fn many_collections_are_written_at_once() {
 fn what_an_upsert_leaves_out_is_found() {
     let config = config::edge_config(&two());
     let vector = |named: &[&str]| {
-        let named = named.iter().map(|name| ((*name).to_owned(), VectorPersisted::Dense(vec![])));
+        let named = named
+            .iter()
+            .map(|name| ((*name).to_owned(), VectorPersisted::Dense(vec![])));
         VectorStructPersisted::Named(named.collect())
     };
     assert_eq!(check::left_out(&config, &vector(&["a"])), ["b", "words"]);
     assert!(check::left_out(&config, &vector(&["a", "b", "words"])).is_empty());
-    assert_eq!(check::left_out(&config, &VectorStructPersisted::Single(vec![])), ["a", "b", "words"]);
+    assert_eq!(
+        check::left_out(&config, &VectorStructPersisted::Single(vec![])),
+        ["a", "b", "words"]
+    );
 }

@@ -19,6 +19,8 @@ use crate::error::Result;
 
 /// How long written points may wait to be flushed. Until then the log has them.
 const FLUSH_PAUSE: Duration = Duration::from_secs(5);
+/// How far apart optimisations begin while writes go on.
+const OPTIMISE_PAUSE: Duration = Duration::from_secs(3);
 /// More log than this is not left to be replayed: new writes wait until the segments have it.
 const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -37,26 +39,47 @@ impl Shard {
         if gate.is_suspect {
             return false;
         }
-        let is_due = gate.next != gate.flushed && gate.flushed_at.elapsed() >= FLUSH_PAUSE;
-        if is_due || (gate.next != gate.checkpoint && self.log_is_full(&gate)) {
-            self.flush(&mut gate);
+        if gate.next != gate.checkpoint {
+            self.keep_log_short(&mut gate);
         }
-        let has_room = !self.log_is_full(&gate);
+        let next = gate.next;
+        let is_idle = std::mem::replace(&mut gate.seen, next) == next;
+        let is_free = !gate.is_optimising && !self.signs.is_queued.load(Ordering::Acquire);
+        // While points are pouring in, each optimisation would be out of date when it ends.
+        is_free && (is_idle || gate.optimised_at.elapsed() >= OPTIMISE_PAUSE) && self.wants_work()
+    }
+
+    fn keep_log_short(&self, gate: &mut Gate) {
+        let is_due = gate.next != gate.flushed && gate.flushed_at.elapsed() >= FLUSH_PAUSE;
+        if is_due || self.log_is_full(gate) {
+            self.flush(gate);
+        }
+        let has_room = gate.next == gate.checkpoint || !self.log_is_full(gate);
         if self.room.send_replace(has_room) && !has_room {
             warn!(
                 collection = self.name(),
                 "the log is full; writes wait until the segments have it"
             );
         }
-        !gate.is_optimising && !self.signs.is_queued.load(Ordering::Acquire) && self.wants_work()
     }
 
+    /// Whether an optimisation has to be begun to find out that nothing is to be optimised.
     fn wants_work(&self) -> bool {
+        let signs = &self.signs;
+        let written = signs.written.load(Ordering::Acquire);
+        let is_retuned = signs.is_retuned.load(Ordering::Acquire);
+        if written == signs.settled.load(Ordering::Acquire) && !is_retuned {
+            return false;
+        }
         let work = self.read(|shard| {
             let points = super::read::points(shard)?;
             Ok(self.has_work(points, &shard.config()))
         });
-        work.unwrap_or(false)
+        let has_work = work.unwrap_or(false);
+        if !has_work {
+            signs.settled.store(written, Ordering::Release);
+        }
+        has_work
     }
 
     fn log_is_full(&self, gate: &Gate) -> bool {
@@ -117,6 +140,7 @@ impl Shard {
         let done = self.read(|shard| Ok(refused::guarded(|| shard.optimize())));
         let mut gate = self.gate.lock();
         gate.is_optimising = false;
+        gate.optimised_at = Instant::now();
         match done {
             Ok(Ok(did)) => {
                 signs.settled.store(written, Ordering::Release);
@@ -162,7 +186,10 @@ impl Shard {
             return;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let Some(mut seat) = self.seat.try_write_for(left.max(Duration::from_millis(100))) else {
+        let Some(mut seat) = self
+            .seat
+            .try_write_for(left.max(Duration::from_millis(100)))
+        else {
             return;
         };
         if !matches!(*seat, Seat::Open(_)) {

@@ -9,13 +9,13 @@
 use std::collections::HashSet;
 
 use qdrant_edge::{
-    Condition, ConditionalInsertOperation, EdgeShard, Filter, OperationError, PayloadOps,
-    PointId, PointIdsList, PointInsertOperations, PointOperations, PointStructPersisted,
-    ScrollRequest, UpdateMode, UpdateOperation, VectorOperations, WithPayloadInterface, WithVector,
+    Condition, ConditionalInsertOperation, EdgeShard, Filter, OperationError, PayloadOps, PointId,
+    PointIdsList, PointInsertOperations, PointOperations, PointStructPersisted, ScrollRequest,
+    UpdateMode, UpdateOperation, VectorOperations, WithPayloadInterface, WithVector,
 };
 
-use super::refused::{self, refused};
 use super::check;
+use super::refused::{self, refused};
 use crate::error::Result;
 use crate::wire::rest::refuse;
 
@@ -31,7 +31,11 @@ pub(super) struct Planned {
 
 impl Planned {
     fn plain(operation: UpdateOperation) -> Self {
-        Self { operation: Some(operation), missing: None, taken: Vec::new() }
+        Self {
+            operation: Some(operation),
+            missing: None,
+            taken: Vec::new(),
+        }
     }
 }
 
@@ -61,10 +65,12 @@ fn listed(operation: UpdateOperation) -> Result<UpdateOperation> {
                 ..conditional
             })
         }
-        PointOperations::DeletePoints { ids } => {
-            PointOperations::DeletePoints { ids: each_once(ids) }
+        PointOperations::DeletePoints { ids } => PointOperations::DeletePoints {
+            ids: each_once(ids),
+        },
+        other @ (PointOperations::DeletePointsByFilter(_) | PointOperations::SyncPoints(_)) => {
+            other
         }
-        other @ (PointOperations::DeletePointsByFilter(_) | PointOperations::SyncPoints(_)) => other,
     };
     Ok(UpdateOperation::PointOperation(operation))
 }
@@ -72,7 +78,7 @@ fn listed(operation: UpdateOperation) -> Result<UpdateOperation> {
 fn list(insert: PointInsertOperations) -> Result<PointInsertOperations> {
     // Uneven columns make the conversion panic.
     let points = refused::guarded(|| Ok(insert.into_point_vec()))
-        .map_err(|_| refuse::wrong_input("the columns of the batch do not fit one another"))?;
+        .map_err(|_panic| refuse::wrong_input("the columns of the batch do not fit one another"))?;
     let mut seen = HashSet::with_capacity(points.len());
     let mut points: Vec<_> = points
         .into_iter()
@@ -105,7 +111,11 @@ fn points(shard: &EdgeShard, operation: PointOperations) -> Result<Planned> {
         }
     };
     let taken = taken(shard, &points)?;
-    Ok(Planned { operation: Some(upsert(points)), missing: None, taken })
+    Ok(Planned {
+        operation: Some(upsert(points)),
+        missing: None,
+        taken,
+    })
 }
 
 pub(super) fn upsert(points: Vec<PointStructPersisted>) -> UpdateOperation {
@@ -119,7 +129,11 @@ fn chosen(
     shard: &EdgeShard,
     conditional: ConditionalInsertOperation,
 ) -> Result<Vec<PointStructPersisted>> {
-    let ConditionalInsertOperation { points_op, condition, update_mode } = conditional;
+    let ConditionalInsertOperation {
+        points_op,
+        condition,
+        update_mode,
+    } = conditional;
     let mut points = points_op.into_point_vec();
     let ids: Vec<_> = points.iter().map(|point| point.id).collect();
     let present = present(shard, &ids)?;
@@ -161,8 +175,7 @@ fn matching(
 /// Which of `ids` are there.
 fn present(shard: &EdgeShard, ids: &[PointId]) -> Result<HashSet<PointId>> {
     let payload = Some(WithPayloadInterface::Bool(false));
-    let records =
-        refused::read(|| shard.retrieve(ids, payload, Some(WithVector::Bool(false))))?;
+    let records = refused::read(|| shard.retrieve(ids, payload, Some(WithVector::Bool(false))))?;
     Ok(records.into_iter().map(|record| record.id).collect())
 }
 
@@ -178,7 +191,10 @@ fn taken(
     }
     let ids: Vec<_> = left_out.iter().map(|(id, _)| *id).collect();
     let present = present(shard, &ids)?;
-    Ok(left_out.into_iter().filter(|(id, _)| present.contains(id)).collect())
+    Ok(left_out
+        .into_iter()
+        .filter(|(id, _)| present.contains(id))
+        .collect())
 }
 
 fn names_left_out(
@@ -232,10 +248,9 @@ pub(super) fn leftovers(
             .map(|record| record.id)
             .collect();
         if !still_there.is_empty() {
-            operations.push(UpdateOperation::VectorOperation(VectorOperations::DeleteVectors(
-                PointIdsList::from(still_there),
-                names,
-            )));
+            operations.push(UpdateOperation::VectorOperation(
+                VectorOperations::DeleteVectors(PointIdsList::from(still_there), names),
+            ));
         }
     }
     Ok(operations)
@@ -250,13 +265,13 @@ fn has_any(vector: &qdrant_edge::VectorStructInternal) -> bool {
 }
 
 /// The ids that are there, in place of `ids`, and the first that is not.
-fn only_present(
-    shard: &EdgeShard,
-    ids: Vec<PointId>,
-) -> Result<(Vec<PointId>, Option<PointId>)> {
+fn only_present(shard: &EdgeShard, ids: Vec<PointId>) -> Result<(Vec<PointId>, Option<PointId>)> {
     let present = present(shard, &ids)?;
     let missing = ids.iter().copied().find(|id| !present.contains(id));
-    let ids = each_once(ids).into_iter().filter(|id| present.contains(id)).collect();
+    let ids = each_once(ids)
+        .into_iter()
+        .filter(|id| present.contains(id))
+        .collect();
     Ok((ids, missing))
 }
 
@@ -269,7 +284,9 @@ fn payload(shard: &EdgeShard, operation: PayloadOps) -> Result<Planned> {
             Ok(Some(present))
         }
         None if has_filter => Ok(None),
-        None => Err(refused(OperationError::validation_error("No points or filter specified"))),
+        None => Err(refused(OperationError::validation_error(
+            "No points or filter specified",
+        ))),
     };
     let operation = match operation {
         PayloadOps::SetPayload(mut set) => {
@@ -314,7 +331,10 @@ fn vectors(shard: &EdgeShard, operation: VectorOperations) -> Result<Planned> {
             let present: HashSet<_> = present.into_iter().collect();
             update.points.retain(|point| present.contains(&point.id));
             let is_left = !update.points.is_empty();
-            (is_left.then_some(VectorOperations::UpdateVectors(update)), missing)
+            (
+                is_left.then_some(VectorOperations::UpdateVectors(update)),
+                missing,
+            )
         }
         VectorOperations::DeleteVectors(list, names) => {
             let (present, missing) = only_present(shard, list.points)?;

@@ -25,6 +25,7 @@ pub mod refuse;
 pub mod rules;
 pub mod search;
 pub mod shard_key;
+pub mod snapshot;
 mod strict_mode;
 mod update_result;
 mod vector_params;

@@ -81,6 +81,23 @@ pub fn vector_name(name: &str) -> Result<(), ValidationError> {
     name_chars(name, "vector name")
 }
 
+/// 64 hexadecimal digits.
+pub fn sha256(text: &str) -> Result<(), ValidationError> {
+    const DIGITS: usize = 64;
+    if text.len() != DIGITS {
+        let mut fault = ValidationError::new("invalid_sha256_hash");
+        fault.add_param("length".into(), &text.len());
+        fault.add_param("expected_length".into(), &DIGITS);
+        return Err(fault);
+    }
+    if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    let mut fault = ValidationError::new("invalid_sha256_hash");
+    fault.add_param("message".into(), &"invalid characters, expected 0-9, a-f, A-F");
+    Err(fault)
+}
+
 fn name_chars(name: &str, kind: &str) -> Result<(), ValidationError> {
     match NAME_CHARS_REFUSED.into_iter().find(|c| name.contains(*c)) {
         None => Ok(()),
