@@ -19,6 +19,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::pool::DrivenBody;
+use super::relay::Relayed;
+use super::room::Room;
 use crate::metrics::Counter;
 
 /// A body, whole or streamed, and whatever must live as long as it does.
@@ -37,6 +39,7 @@ enum Kind {
     Stream(Paced),
     /// What was gathered of a stream, then the rest of it.
     Prefixed(VecDeque<Bytes>, Paced),
+    Relayed(Relayed),
 }
 
 impl Body {
@@ -57,6 +60,13 @@ impl Body {
     pub fn stream(incoming: impl Into<Streamed>, pause: Duration) -> Self {
         Self {
             kind: Kind::Stream(Paced::new(incoming.into(), pause)),
+            _held: None,
+        }
+    }
+
+    pub(super) fn relayed(relayed: Relayed) -> Self {
+        Self {
+            kind: Kind::Relayed(relayed),
             _held: None,
         }
     }
@@ -82,7 +92,7 @@ impl Body {
     pub fn is_whole(&self) -> bool {
         match &self.kind {
             Kind::Empty | Kind::Full(_) => true,
-            Kind::Stream(_) | Kind::Prefixed(..) => false,
+            Kind::Stream(_) | Kind::Prefixed(..) | Kind::Relayed(_) => false,
         }
     }
 
@@ -91,7 +101,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes.clone()),
-            Kind::Stream(_) | Kind::Prefixed(..) => None,
+            Kind::Stream(_) | Kind::Prefixed(..) | Kind::Relayed(_) => None,
         }
     }
 }
@@ -112,6 +122,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(rest) => rest.poll_next(cx),
+            Kind::Relayed(relayed) => relayed.poll_frame(cx),
             Kind::Prefixed(gathered, rest) => match gathered.pop_front() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => rest.poll_next(cx),
@@ -122,7 +133,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
-            Kind::Full(_) => false,
+            Kind::Full(_) | Kind::Relayed(_) => false,
             Kind::Stream(rest) => rest.incoming.is_end_stream(),
             Kind::Prefixed(gathered, rest) => gathered.is_empty() && rest.incoming.is_end_stream(),
         }
@@ -133,6 +144,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(rest) => rest.incoming.size_hint(),
+            Kind::Relayed(relayed) => relayed.size_hint(),
             Kind::Prefixed(gathered, rest) => {
                 let before: u64 = gathered.iter().map(|bytes| bytes.len() as u64).sum();
                 let after = rest.incoming.size_hint();
@@ -154,6 +166,8 @@ pub enum BodyError {
     Stalled,
     /// The connection broke, or the peer ended it early.
     Broken(hyper::Error),
+    /// Too much is held in memory for other bodies, and did not go in time.
+    NoRoom,
 }
 
 impl fmt::Display for BodyError {
@@ -161,6 +175,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Stalled => f.write_str("the body stopped arriving"),
             Self::Broken(_) => f.write_str("the body ended early"),
+            Self::NoRoom => f.write_str("there is no room for the body"),
         }
     }
 }
@@ -168,7 +183,7 @@ impl fmt::Display for BodyError {
 impl StdError for BodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Stalled => None,
+            Self::Stalled | Self::NoRoom => None,
             Self::Broken(error) => Some(error),
         }
     }
@@ -281,20 +296,24 @@ pub enum Collect {
     },
 }
 
-/// Reads a body into memory, up to `bytes_max`; past that it is read off without being kept.
+/// Reads a body into memory, up to `bytes_max`; past that it is read off without being kept. The
+/// memory is taken from `room` as the body grows, never ahead of what has arrived: a client that
+/// announces much and sends little takes little.
 ///
 /// Cancel safety: what was read so far is lost.
 pub async fn collect(
     incoming: Incoming,
     pause: Duration,
     bytes_max: usize,
+    room: &mut Room,
 ) -> Result<Collect, BodyError> {
     let expected = incoming.size_hint().exact();
+    let too_long = |seen: u64| seen > bytes_max as u64;
+    let hopeless = expected.is_some_and(too_long);
     let mut stream = Paced::new(incoming.into(), pause);
     let mut kept = Kept::default();
     let mut seen: u64 = 0;
-    let too_long = |seen: u64| seen > bytes_max as u64;
-    if let Some(length) = expected.filter(|length| !too_long(*length)) {
+    if let Some(length) = expected.filter(|_| !hopeless) {
         kept.expect(usize::try_from(length).unwrap_or(usize::MAX));
     }
     while let Some(frame) = stream.next().await {
@@ -302,9 +321,10 @@ pub async fn collect(
             continue;
         };
         seen += data.len() as u64;
-        if too_long(seen) || expected.is_some_and(too_long) {
+        if hopeless || too_long(seen) {
             kept = Kept::default();
         } else {
+            room.grow_to(seen, pause).await?;
             kept.push(data);
         }
     }

@@ -27,6 +27,8 @@ pub struct UpstreamSettings {
     pub idle_connections_max: usize,
     /// HTTP/2: without asking first for plain text, negotiated with TLS.
     pub http2: bool,
+    /// Whether the upstream is reached over TLS.
+    pub secure: bool,
     pub tls: rustls::ClientConfig,
 }
 
@@ -59,7 +61,8 @@ impl Upstream {
             .timer(TokioTimer::new())
             .pool_idle_timeout(timeout)
             .pool_max_idle_per_host(most)
-            .http2_only(true)
+            // Over TLS the handshake decides, and an upstream without HTTP/2 is served too.
+            .http2_only(!settings.secure)
             .http2_adaptive_window(true)
             .build(connector);
         Self {
@@ -146,7 +149,7 @@ impl Failed {
         let of_hyper = chain(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
         let reason = match of_body {
             Some(BodyError::Stalled) => Reason::ClientStalled,
-            Some(BodyError::Broken(_)) => Reason::ClientBody,
+            Some(BodyError::Broken(_) | BodyError::NoRoom) => Reason::ClientBody,
             None if of_hyper.is_some_and(hyper::Error::is_parse) => Reason::Nonsense,
             None => Reason::Reset,
         };
