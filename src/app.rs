@@ -108,7 +108,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let admin_edge = admin::edge(admin::Desk {
         router,
         metrics: Arc::clone(&metrics),
-        tasks: tasks.clone(),
+        groups: [tasks.clone(), desk_tasks.clone()],
         stop: stop.clone(),
         started_at: clock.now_text(),
         clock,

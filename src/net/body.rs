@@ -297,8 +297,9 @@ pub enum Collect {
 }
 
 /// Reads a body into memory, up to `bytes_max`; past that it is read off without being kept. The
-/// memory is taken from `room` as the body grows, never ahead of what has arrived: a client that
-/// announces much and sends little takes little.
+/// memory is taken from `room`: at once for a length that was declared, so that bodies which fit
+/// one after the other do not all get stuck half-way; as the body grows where none was, since that
+/// could be anything.
 ///
 /// Cancel safety: what was read so far is lost.
 pub async fn collect(
@@ -314,6 +315,7 @@ pub async fn collect(
     let mut kept = Kept::default();
     let mut seen: u64 = 0;
     if let Some(length) = expected.filter(|_| !hopeless) {
+        room.grow_to(length, pause).await?;
         kept.expect(usize::try_from(length).unwrap_or(usize::MAX));
     }
     while let Some(frame) = stream.next().await {
