@@ -325,6 +325,34 @@ fn a_client_that_reads_slowly_is_served_to_the_end() {
 }
 
 #[test]
+fn a_client_of_http_2_that_reads_slowly_is_served_to_the_end() {
+    story(async {
+        let upstream = Script::start(|_, mut wire| async move {
+            wire.request().await;
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n")
+                .await;
+            wire.send(vec![b'x'; 3_000_000]).await;
+            wire.ended().await;
+        })
+        .await;
+        let more = "server.body_timeout = \"3s\"";
+        let sidecar = Sidecar::before(&upstream.url(), more).await;
+        let mut client = H2::connect(sidecar.proxy()).await;
+        let mut body = client
+            .head(request("GET", DOWNLOAD, ""))
+            .await
+            .unwrap()
+            .into_body();
+        let mut read = 0;
+        while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+            read += frame.unwrap().into_data().unwrap().len();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(read, 3_000_000);
+    });
+}
+
+#[test]
 fn what_is_no_http_is_refused_and_leaves_nothing() {
     story(async {
         let upstream = Upstream::echo().await;

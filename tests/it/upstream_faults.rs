@@ -11,9 +11,9 @@ use crate::support::h2::{H2, request};
 use crate::support::pattern::Pattern;
 use crate::support::script::{Script, black_hole, refusing};
 use crate::support::sidecar::Sidecar;
-use crate::support::story;
 use crate::support::upstream::Upstream;
 use crate::support::wire::Framing;
+use crate::support::{story, until};
 
 const SEARCH: &str = "/collections/docs/points/search";
 const POINTS: &str = "/collections/docs/points";
@@ -405,6 +405,106 @@ fn what_follows_a_body_is_never_taken_for_the_next_answer() {
         for _ in 0..50 {
             let answer = sidecar.ask(&Ask::get("/collections")).await;
             assert_ne!(answer.text(), "stray", "an answer went to the wrong client");
+        }
+    });
+}
+
+#[test]
+fn a_write_meets_no_connection_that_was_closed_while_it_lay_idle() {
+    story(async {
+        // What some servers say before they close, and what others do not.
+        for farewell in [
+            "",
+            "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            let upstream = Script::start(move |_, mut wire| async move {
+                wire.request().await;
+                wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .await;
+                wire.send(farewell).await;
+            })
+            .await;
+            let more = "primary.idle_connections_max = 8";
+            let sidecar = Sidecar::before(&upstream.url(), more).await;
+            for round in 1..=10 {
+                let answer = sidecar.ask(&Ask::put(POINTS, "{}")).await.ok();
+                assert_eq!(answer.text(), "ok");
+                upstream.saw_ends(round).await;
+                // The upstream has closed; the news has still to reach the other side.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn the_answer_to_a_call_that_was_given_up_reaches_nobody_else() {
+    story(async {
+        let (release, released) = tokio::sync::watch::channel(false);
+        let upstream = Script::start(move |_, mut wire| {
+            let mut released = released.clone();
+            async move {
+                while let Some((head, _)) = wire.request().await {
+                    let name = head.field("x-name").unwrap();
+                    if name == "given up" {
+                        drop(released.wait_for(|released| *released).await);
+                    }
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", name.len());
+                    if wire.try_send([head, name].concat()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        })
+        .await;
+        let more = "primary.idle_connections_max = 8";
+        let sidecar = Sidecar::before(&upstream.url(), more).await;
+        let ask = |name: &str| Ask::post(SEARCH, "{}").with("x-name", name);
+        sidecar.ask(&ask("before")).await.ok();
+        let mut wire = sidecar.connect().await;
+        wire.send(ask("given up").bytes()).await;
+        upstream.saw_heads(2).await;
+        drop(wire);
+        let open = &["listener=\"proxy\""];
+        let gone = async || sidecar.metric("outrigger_connections", open) == 0.0;
+        until("the client is seen to be gone", gone).await;
+        release.send_replace(true);
+        for number in 0..20 {
+            let name = format!("number {number}");
+            assert_eq!(sidecar.ask(&ask(&name)).await.ok().text(), name);
+        }
+    });
+}
+
+#[test]
+fn a_connection_on_which_a_body_was_cut_short_is_not_used_again() {
+    story(async {
+        let upstream = Script::start(|_, mut wire| async move {
+            while let Some(head) = wire.head().await {
+                if head.method() == "POST" {
+                    // Answered without having read the body; whatever comes next is the body.
+                    wire.send("HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\nno")
+                        .await;
+                } else {
+                    wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                        .await;
+                }
+            }
+        })
+        .await;
+        let more = "primary.idle_connections_max = 8";
+        let sidecar = Sidecar::before(&upstream.url(), more).await;
+        for _ in 0..10 {
+            sidecar.ask(&Ask::get("/collections")).await.ok();
+            let ask = Ask::post("/collections/docs/snapshots/upload", vec![b'\n'; 3_000_000]);
+            let mut wire = sidecar.connect().await;
+            wire.send(ask.head_bytes()).await;
+            assert_eq!(wire.head().await.expect("an answer").status(), 400);
+            drop(wire);
+            assert_eq!(
+                sidecar.ask(&Ask::get("/collections")).await.ok().text(),
+                "ok"
+            );
         }
     });
 }
