@@ -9,6 +9,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -69,6 +71,16 @@ impl Body {
             kind: Kind::Relayed(relayed),
             _held: None,
         }
+    }
+
+    /// Tells whether the stream has been read to its end; a body in memory has.
+    pub fn tell_end(&mut self) -> Ended {
+        let ended = Ended::default();
+        match &mut self.kind {
+            Kind::Stream(rest) | Kind::Prefixed(_, rest) => rest.ended = Some(ended.clone()),
+            Kind::Empty | Kind::Full(_) | Kind::Relayed(_) => ended.set(),
+        }
+        ended
     }
 
     /// Counts in `broken` if the stream ends before its end.
@@ -246,6 +258,21 @@ struct Paced {
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     broken: Option<Counter>,
+    ended: Option<Ended>,
+}
+
+/// Whether a body has been read to its end.
+#[derive(Clone, Default)]
+pub struct Ended(Arc<AtomicBool>);
+
+impl Ended {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Paced {
@@ -256,12 +283,18 @@ impl Paced {
             timer: None,
             waiting: false,
             broken: None,
+            ended: None,
         }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = self.incoming.poll_frame(cx) {
             self.waiting = false;
+            if let Some(ended) = &self.ended
+                && (frame.is_none() || self.incoming.is_end_stream())
+            {
+                ended.set();
+            }
             let failed = |error| self.failed(BodyError::Broken(error));
             return Poll::Ready(frame.map(|frame| frame.map_err(failed)));
         }
@@ -325,6 +358,7 @@ pub async fn collect(
         seen += data.len() as u64;
         if hopeless || too_long(seen) {
             kept = Kept::default();
+            room.give_back();
         } else {
             room.grow_to(seen, pause).await?;
             kept.push(data);

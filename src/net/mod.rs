@@ -16,7 +16,7 @@ mod serve;
 mod tls;
 mod upstream;
 
-pub use body::{Body, BodyError, Collect, Gathered, Streamed, collect, gather};
+pub use body::{Body, BodyError, Collect, Ended, Gathered, Streamed, collect, gather};
 pub use connection::{InFlight, Patience};
 pub use listen::{Bound, bind};
 pub use room::{Memory, Room};

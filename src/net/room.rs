@@ -42,6 +42,10 @@ pub struct Room {
 }
 
 impl Room {
+    pub(super) fn give_back(&mut self) {
+        self.held = None;
+    }
+
     /// Sees to it that a body of `bytes` fits, waiting at most `within` for others to go.
     pub(super) async fn grow_to(&mut self, bytes: u64, within: Duration) -> Result<(), BodyError> {
         if bytes <= self.free {

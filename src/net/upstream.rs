@@ -19,6 +19,9 @@ use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Gauge;
 use crate::task::{Group, Stop};
 
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
+const HTTP2_PING_WITHIN: Duration = Duration::from_secs(5);
+
 pub struct UpstreamSettings {
     pub connect_timeout: Duration,
     /// How long a connection may wait in the pool. Shorter than the upstream's own limit, or
@@ -64,6 +67,9 @@ impl Upstream {
             // Over TLS the handshake decides, and an upstream without HTTP/2 is served too.
             .http2_only(!settings.secure)
             .http2_adaptive_window(true)
+            // A connection that leads nowhere is found out without waiting for a deadline.
+            .http2_keep_alive_interval(Some(HTTP2_PING_EVERY))
+            .http2_keep_alive_timeout(HTTP2_PING_WITHIN)
             .build(connector);
         Self {
             client: Client::Http2(Box::new(client)),
@@ -165,6 +171,12 @@ impl Failed {
             Reason::Nonsense => (ErrorKind::Nonsense, origin, Retry::OutcomeUnknown),
             Reason::ClientBody => (ErrorKind::BadInput, Origin::Client, Retry::Never),
             Reason::ClientStalled => (ErrorKind::Timeout, Origin::Client, Retry::Never),
+        };
+        // What a client did is told to it as it is; it is not the store's doing.
+        let doing = match self.reason {
+            Reason::ClientBody => "Outrigger: the request's body ended early".to_owned(),
+            Reason::ClientStalled => "Outrigger: the request's body did not arrive".to_owned(),
+            Reason::Connect | Reason::ConnectTimeout | Reason::Reset | Reason::Nonsense => doing,
         };
         Error::new(kind, origin, retry, doing).with_source(self.cause)
     }
