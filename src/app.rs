@@ -43,9 +43,15 @@ pub struct Running {
     tasks: Group,
     metrics: Arc<Metrics>,
     stop: StopSender,
+    /// The desk stays open while the proxy drains, to say so.
+    desk_tasks: Group,
+    desk_stop: StopSender,
     grace: Duration,
     embedded: Vec<Arc<Embedded>>,
 }
+
+/// How long the desk's own connections may take to end.
+const DESK_GRACE: Duration = Duration::from_millis(500);
 
 /// Opens the listeners and begins to serve.
 pub async fn start(settings: Settings) -> Result<Running> {
@@ -57,6 +63,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let metrics = Arc::new(Metrics::new());
     let tasks = Group::default();
     let (stop_sender, stop) = StopSender::new();
+    let desk_tasks = Group::default();
+    let (desk_stop_sender, desk_stop) = StopSender::new();
     let making = Making {
         settings: &settings,
         metrics: &metrics,
@@ -73,6 +81,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
         settings: &settings,
         tasks: &tasks,
         stop: &stop,
+    };
+    let desk_listeners = Listeners {
+        settings: &settings,
+        tasks: &desk_tasks,
+        stop: &desk_stop,
     };
     let tls = listeners.tls(&metrics)?;
     let proxy_edge = proxy::edge(ProxyParts {
@@ -104,7 +117,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let admin_edge = admin::edge(admin::Desk {
         router,
         metrics: Arc::clone(&metrics),
-        tasks: tasks.clone(),
+        groups: [tasks.clone(), desk_tasks.clone()],
         stop: stop.clone(),
         started_at: clock.now_text(),
         clock,
@@ -123,7 +136,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         tls,
         metrics.listener("proxy"),
     );
-    listeners.open(
+    desk_listeners.open(
         "admin",
         admin_bound,
         admin_edge,
@@ -138,6 +151,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
         tasks,
         metrics,
         stop: stop_sender,
+        desk_tasks,
+        desk_stop: desk_stop_sender,
         grace,
         embedded,
     })
@@ -152,6 +167,9 @@ impl Running {
         self.stop.advance(Phase::Draining);
         let late = self.tasks.wait(self.grace).await;
         self.stop.advance(Phase::Ending);
+        self.desk_stop.advance(Phase::Draining);
+        self.desk_tasks.wait(DESK_GRACE).await;
+        self.desk_stop.advance(Phase::Ending);
         if late.is_empty() {
             info!("drained");
         } else {
@@ -331,6 +349,7 @@ impl Making<'_> {
             idle_timeout: of.idle_timeout,
             idle_connections_max: of.idle_connections_max,
             http2: of.http2,
+            secure: of.url.as_ref().is_some_and(config::StoreUrl::is_tls),
             tls: net::client_tls(of.tls_ca.as_deref())?,
         };
         Ok(Upstream::new(

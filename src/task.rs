@@ -86,6 +86,15 @@ impl Group {
             .collect()
     }
 
+    /// The same over several groups.
+    pub fn live_in(groups: &[Self]) -> BTreeMap<&'static str, usize> {
+        let mut live = BTreeMap::new();
+        for (name, count) in groups.iter().flat_map(Self::live) {
+            *live.entry(name).or_default() += count;
+        }
+        live
+    }
+
     pub fn count(&self) -> usize {
         self.shared.live.lock().values().sum()
     }

@@ -34,7 +34,8 @@ const PROBE_WITHIN: Duration = Duration::from_millis(900);
 pub struct Desk {
     pub router: Arc<Router>,
     pub metrics: Arc<Metrics>,
-    pub tasks: Group,
+    /// Whose tasks are shown.
+    pub groups: [Group; 2],
     pub stop: Stop,
     pub clock: Clock,
     pub started_at: String,
@@ -69,7 +70,7 @@ impl Desk {
         match path {
             "/metrics" if is_get => respond::page(
                 metrics::CONTENT_TYPE,
-                self.metrics.render(&self.tasks.live()),
+                self.metrics.render(&Group::live_in(&self.groups)),
             ),
             "/api/status" if is_get => respond::json(&self.status().await),
             _ => {
@@ -124,7 +125,7 @@ impl Desk {
             "mode": { "mode": snapshot.mode.as_str(), "epoch": snapshot.epoch },
             "stores": status::stores(self.router.stores(), PROBE_WITHIN).await,
             "requests_in_flight": self.metrics.in_flight.get(),
-            "tasks": self.tasks.live(),
+            "tasks": Group::live_in(&self.groups),
         })
     }
 }

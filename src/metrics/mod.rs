@@ -81,6 +81,8 @@ pub enum Shed {
 }
 
 impl Shed {
+    const ALL: [Self; 2] = [Self::Requests, Self::BodyMemory];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests_max",
@@ -178,7 +180,7 @@ impl Metrics {
                 version: env!("CARGO_PKG_VERSION"),
             })
             .set(1);
-        Self {
+        let metrics = Self {
             kept: Operation::ALL.iter().map(|_| Kept::default()).collect(),
             requests: put(&mut registry, &names::REQUESTS),
             seconds: put_with(
@@ -210,7 +212,26 @@ impl Metrics {
             tasks: put(&mut registry, &names::TASKS),
             tls_reloads: put(&mut registry, &names::TLS_RELOADS),
             registry,
+        };
+        // A family shows nothing until it has a member, and an alert needs a zero to start from.
+        for reason in Shed::ALL {
+            metrics.count_shed(reason).inc_by(0);
         }
+        for well in [true, false] {
+            metrics.count_tls(well).inc_by(0);
+        }
+        metrics
+    }
+
+    fn count_shed(&self, reason: Shed) -> Counter {
+        let reason = reason.as_str();
+        self.shed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    fn count_tls(&self, well: bool) -> Counter {
+        let outcome = if well { "in_force" } else { "refused" };
+        self.tls_reloads
+            .get_or_create_owned(&OutcomeLabel { outcome })
     }
 
     pub fn answered(&self, operation: Operation, labels: &RequestLabels, seconds: f64) {
@@ -233,18 +254,11 @@ impl Metrics {
     }
 
     pub fn shed(&self, reason: Shed) {
-        self.shed
-            .get_or_create(&ReasonLabel {
-                reason: reason.as_str(),
-            })
-            .inc();
+        self.count_shed(reason).inc();
     }
 
     pub fn tls_reloaded(&self, well: bool) {
-        let outcome = if well { "in_force" } else { "refused" };
-        self.tls_reloads
-            .get_or_create(&OutcomeLabel { outcome })
-            .inc();
+        self.count_tls(well).inc();
     }
 
     pub fn listener(&self, listener: &'static str) -> ListenerMetrics {

@@ -10,6 +10,8 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::file_body::FileBody;
 use super::pool::DrivenBody;
+use super::relay::Relayed;
+use super::room::Room;
 use crate::metrics::Counter;
 
 /// A body, whole or streamed, and whatever must live as long as it does.
@@ -40,6 +44,7 @@ enum Kind {
     /// What was gathered of a stream, then the rest of it.
     Prefixed(VecDeque<Bytes>, Paced),
     File(FileBody),
+    Relayed(Relayed),
 }
 
 impl Body {
@@ -72,6 +77,23 @@ impl Body {
         }
     }
 
+    pub(super) fn relayed(relayed: Relayed) -> Self {
+        Self {
+            kind: Kind::Relayed(relayed),
+            _held: None,
+        }
+    }
+
+    /// Tells whether the stream has been read to its end; a body in memory has.
+    pub fn tell_end(&mut self) -> Ended {
+        let ended = Ended::default();
+        match &mut self.kind {
+            Kind::Stream(rest) | Kind::Prefixed(_, rest) => rest.ended = Some(ended.clone()),
+            Kind::Empty | Kind::Full(_) | Kind::Relayed(_) | Kind::File(_) => ended.set(),
+        }
+        ended
+    }
+
     /// Counts in `broken` if the stream ends before its end.
     pub fn counting(mut self, broken: &Counter) -> Self {
         if let Kind::Stream(rest) | Kind::Prefixed(_, rest) = &mut self.kind {
@@ -93,7 +115,7 @@ impl Body {
     pub fn is_whole(&self) -> bool {
         match &self.kind {
             Kind::Empty | Kind::Full(_) => true,
-            Kind::Stream(_) | Kind::Prefixed(..) | Kind::File(_) => false,
+            Kind::Stream(_) | Kind::Prefixed(..) | Kind::Relayed(_) | Kind::File(_) => false,
         }
     }
 
@@ -102,7 +124,7 @@ impl Body {
         match &self.kind {
             Kind::Empty => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes.clone()),
-            Kind::Stream(_) | Kind::Prefixed(..) | Kind::File(_) => None,
+            Kind::Stream(_) | Kind::Prefixed(..) | Kind::Relayed(_) | Kind::File(_) => None,
         }
     }
 }
@@ -123,6 +145,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(rest) => rest.poll_next(cx),
+            Kind::Relayed(relayed) => relayed.poll_frame(cx),
             Kind::Prefixed(gathered, rest) => match gathered.pop_front() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => rest.poll_next(cx),
@@ -140,7 +163,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
-            Kind::Full(_) => false,
+            Kind::Full(_) | Kind::Relayed(_) => false,
             Kind::Stream(rest) => rest.incoming.is_end_stream(),
             Kind::Prefixed(gathered, rest) => gathered.is_empty() && rest.incoming.is_end_stream(),
             Kind::File(file) => file.left() == 0,
@@ -153,6 +176,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(rest) => rest.incoming.size_hint(),
             Kind::File(file) => SizeHint::with_exact(file.left()),
+            Kind::Relayed(relayed) => relayed.size_hint(),
             Kind::Prefixed(gathered, rest) => {
                 let before: u64 = gathered.iter().map(|bytes| bytes.len() as u64).sum();
                 let after = rest.incoming.size_hint();
@@ -176,6 +200,8 @@ pub enum BodyError {
     Broken(hyper::Error),
     /// A file of ours cannot be read.
     Unreadable(io::Error),
+    /// Too much is held in memory for other bodies, and did not go in time.
+    NoRoom,
 }
 
 impl fmt::Display for BodyError {
@@ -184,6 +210,7 @@ impl fmt::Display for BodyError {
             Self::Stalled => f.write_str("the body stopped arriving"),
             Self::Broken(_) => f.write_str("the body ended early"),
             Self::Unreadable(_) => f.write_str("the file cannot be read"),
+            Self::NoRoom => f.write_str("there is no room for the body"),
         }
     }
 }
@@ -191,7 +218,7 @@ impl fmt::Display for BodyError {
 impl StdError for BodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Stalled => None,
+            Self::Stalled | Self::NoRoom => None,
             Self::Broken(error) => Some(error),
             Self::Unreadable(error) => Some(error),
         }
@@ -255,6 +282,21 @@ struct Paced {
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     broken: Option<Counter>,
+    ended: Option<Ended>,
+}
+
+/// Whether a body has been read to its end.
+#[derive(Clone, Default)]
+pub struct Ended(Arc<AtomicBool>);
+
+impl Ended {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Paced {
@@ -265,12 +307,18 @@ impl Paced {
             timer: None,
             waiting: false,
             broken: None,
+            ended: None,
         }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = self.incoming.poll_frame(cx) {
             self.waiting = false;
+            if let Some(ended) = &self.ended
+                && (frame.is_none() || self.incoming.is_end_stream())
+            {
+                ended.set();
+            }
             let failed = |error| self.failed(BodyError::Broken(error));
             return Poll::Ready(frame.map(|frame| frame.map_err(failed)));
         }
@@ -305,20 +353,26 @@ pub enum Collect {
     },
 }
 
-/// Reads a body into memory, up to `bytes_max`; past that it is read off without being kept.
+/// Reads a body into memory, up to `bytes_max`; past that it is read off without being kept. The
+/// memory is taken from `room`: at once for a length that was declared, so that bodies which fit
+/// one after the other do not all get stuck half-way; as the body grows where none was, since that
+/// could be anything.
 ///
 /// Cancel safety: what was read so far is lost.
 pub async fn collect(
     incoming: Incoming,
     pause: Duration,
     bytes_max: usize,
+    room: &mut Room,
 ) -> Result<Collect, BodyError> {
     let expected = incoming.size_hint().exact();
+    let too_long = |seen: u64| seen > bytes_max as u64;
+    let hopeless = expected.is_some_and(too_long);
     let mut stream = Paced::new(incoming.into(), pause);
     let mut kept = Kept::default();
     let mut seen: u64 = 0;
-    let too_long = |seen: u64| seen > bytes_max as u64;
-    if let Some(length) = expected.filter(|length| !too_long(*length)) {
+    if let Some(length) = expected.filter(|_| !hopeless) {
+        room.grow_to(length, pause).await?;
         kept.expect(usize::try_from(length).unwrap_or(usize::MAX));
     }
     while let Some(frame) = stream.next().await {
@@ -326,9 +380,11 @@ pub async fn collect(
             continue;
         };
         seen += data.len() as u64;
-        if too_long(seen) || expected.is_some_and(too_long) {
+        if hopeless || too_long(seen) {
             kept = Kept::default();
+            room.give_back();
         } else {
+            room.grow_to(seen, pause).await?;
             kept.push(data);
         }
     }

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 /// How long a client may keep us waiting.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// From the first byte of a request to the end of its head; also for a TLS handshake.
+    /// From the first byte of a request to the end of its head; also for a TLS handshake, and for
+    /// the first byte of a connection.
     pub header: Duration,
     /// Between two pieces of a body, either way.
     pub body: Duration,
@@ -31,17 +32,20 @@ pub struct Patience {
 /// connection began, plus one, so that zero means "not".
 pub(super) struct Watch {
     began: Instant,
-    last_read: AtomicU64,
+    /// Whether bytes between requests begin a head. Over HTTP/2 they may be pings.
+    reads_heads: bool,
+    idle_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
     requests: AtomicUsize,
 }
 
 impl Watch {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(reads_heads: bool) -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
-            last_read: AtomicU64::new(1),
+            reads_heads,
+            idle_since: AtomicU64::new(1),
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
@@ -56,14 +60,11 @@ impl Watch {
         self.began + Duration::from_millis(mark)
     }
 
+    /// The first byte of a head starts its clock; later ones leave it running.
     fn did_read(&self) {
-        let now = self.now();
-        self.last_read.store(now, Ordering::Relaxed);
-        if self.requests.load(Ordering::Relaxed) == 0 {
-            // The first byte of a head starts its clock; later ones leave it running.
-            if self.head_since.load(Ordering::Relaxed) == 0 {
-                self.head_since.store(now, Ordering::Relaxed);
-            }
+        let between_requests = self.requests.load(Ordering::Relaxed) == 0;
+        if self.reads_heads && between_requests && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 
@@ -82,6 +83,13 @@ impl Watch {
         InFlight(Arc::clone(self))
     }
 
+    /// When to look again. What happens meanwhile may bring the end nearer, and rings no bell; but
+    /// never nearer than the shortest patience there is.
+    pub(super) fn look_again_at(&self, patience: &Patience) -> Instant {
+        let shortest = patience.header.min(patience.body).min(patience.idle);
+        self.gives_up_at(patience).min(Instant::now() + shortest)
+    }
+
     /// When the patience with this connection ends, as things stand now.
     pub(super) fn gives_up_at(&self, patience: &Patience) -> Instant {
         let blocked = self.blocked_since.load(Ordering::Relaxed);
@@ -93,7 +101,7 @@ impl Watch {
             return Instant::now() + patience.body;
         }
         match self.head_since.load(Ordering::Relaxed) {
-            0 => self.at(self.last_read.load(Ordering::Relaxed)) + patience.idle,
+            0 => self.at(self.idle_since.load(Ordering::Relaxed)) + patience.idle,
             since => self.at(since) + patience.header,
         }
     }
@@ -104,7 +112,7 @@ pub struct InFlight(Arc<Watch>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.last_read.store(self.0.now(), Ordering::Relaxed);
+        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -206,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_trickles_gets_no_more_time_by_trickling() {
-        let watch = Watch::new();
+        let watch = Watch::new(true);
         watch.did_read();
         for _ in 0..8 {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -217,7 +225,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_idle_time_begins_when_a_request_ends() {
-        let watch = Watch::new();
+        let watch = Watch::new(true);
         watch.did_read();
         let request = watch.request_began();
         tokio::time::advance(Duration::from_secs(600)).await;
@@ -227,8 +235,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_head_that_begins_after_a_look_is_still_given_up_in_time() {
+        let watch = Watch::new(true);
+        let look = watch.look_again_at(&PATIENCE);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        watch.did_read();
+        assert!(look <= watch.gives_up_at(&PATIENCE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_neither_shorten_nor_stretch_the_idle_time_of_http_2() {
+        let watch = Watch::new(false);
+        for _ in 0..7 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            watch.did_read();
+        }
+        assert_eq!(left(&watch).as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_reading_is_given_up() {
-        let watch = Watch::new();
+        let watch = Watch::new(true);
         let _request = watch.request_began();
         watch.write_is_blocked(true);
         tokio::time::advance(Duration::from_secs(20)).await;

@@ -25,6 +25,8 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector>,
     open: Gauge,
+    /// For the whole of it: names, TCP and the handshake of TLS.
+    within: Duration,
 }
 
 type Inner = MaybeHttpsStream<TokioIo<TcpStream>>;
@@ -46,7 +48,11 @@ impl Connector {
         } else {
             https.enable_http1().wrap_connector(http)
         };
-        Self { https, open }
+        Self {
+            https,
+            open,
+            within: settings.connect_timeout,
+        }
     }
 }
 
@@ -62,8 +68,12 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Connecting {
         let connecting = self.https.call(uri);
         let open = self.open.clone();
+        let within = self.within;
         Box::pin(async move {
-            let stream = connecting.await?;
+            let late = |_elapsed| io::Error::from(io::ErrorKind::TimedOut);
+            let stream = tokio::time::timeout(within, connecting)
+                .await
+                .map_err(late)??;
             open.inc();
             Ok(Stream { stream, open })
         })

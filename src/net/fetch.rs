@@ -70,9 +70,7 @@ pub async fn fetch(url: &Url, headers: HeaderMap) -> Result<Body, FetchError> {
     let (mut url, mut headers) = (url.clone(), headers);
     for _ in 0..=REDIRECTS_MAX {
         let uri: Uri = url.as_str().parse().map_err(unreachable)?;
-        let mut request = Request::get(uri)
-            .body(Empty::new())
-            .map_err(unreachable)?;
+        let mut request = Request::get(uri).body(Empty::new()).map_err(unreachable)?;
         *request.headers_mut() = std::mem::take(&mut headers);
         let agent = HeaderValue::from_static(concat!("outrigger/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, agent);

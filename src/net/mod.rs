@@ -12,14 +12,17 @@ mod fetch;
 mod file_body;
 mod listen;
 mod pool;
+mod relay;
+mod room;
 mod serve;
 mod tls;
 mod upstream;
 
-pub use body::{Body, BodyError, Collect, Gathered, Streamed, collect, gather};
+pub use body::{Body, BodyError, Collect, Ended, Gathered, Streamed, collect, gather};
 pub use connection::{InFlight, Patience};
 pub use fetch::{FetchError, fetch};
 pub use listen::{Bound, bind};
+pub use room::{Memory, Room};
 pub use serve::{Arrival, Edge, Serve, serve};
 pub use tls::{ServerTls, client_tls};
 pub use upstream::{Upstream, UpstreamSettings};

@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 use super::body::Body;
 use super::connection::{InFlight, Patience, Watch, Watched};
 use super::listen::Bound;
+use super::relay::Relay;
 use super::tls::ServerTls;
 use crate::metrics::ListenerMetrics;
 use crate::task::{Group, Phase, Stop};
@@ -154,12 +155,17 @@ async fn connection(
     keep_alive: bool,
 ) {
     let Some(tls) = &serve.tls else {
-        let first = read_ahead(&mut stream, serve.patience.header);
-        let Some(ahead) = until_draining(&serve.stop, first).await.flatten() else {
-            return;
+        let first = tokio::time::timeout(serve.patience.header, read_ahead(&mut stream));
+        return match until_draining(&serve.stop, first).await {
+            Some(Ok(Some(ahead))) => {
+                let http2 = ahead.starts_with(HTTP2_PREFACE);
+                speak(serve, stream, peer, edge, ahead, http2, keep_alive).await;
+            }
+            Some(Err(_)) => {
+                serve.metrics.gave_up.inc();
+            }
+            Some(Ok(None)) | None => (),
         };
-        let http2 = ahead.starts_with(HTTP2_PREFACE);
-        return speak(serve, stream, peer, edge, ahead, http2, keep_alive).await;
     };
     let handshake = tokio::time::timeout(serve.patience.header, tls.acceptor().accept(stream));
     match until_draining(&serve.stop, handshake).await {
@@ -168,7 +174,10 @@ async fn connection(
             speak(serve, stream, peer, edge, Bytes::new(), http2, keep_alive).await;
         }
         Some(Ok(Err(error))) => debug!(%peer, %error, "shake hands for TLS"),
-        Some(Err(_)) => debug!(%peer, "the TLS handshake took too long"),
+        Some(Err(_)) => {
+            debug!(%peer, "the TLS handshake took too long");
+            serve.metrics.gave_up.inc();
+        }
         None => (),
     }
 }
@@ -183,24 +192,19 @@ async fn until_draining<T>(stop: &Stop, work: impl Future<Output = T>) -> Option
 }
 
 /// Reads the first bytes of a connection: enough to tell HTTP/2 from HTTP/1, and in one system
-/// call what the parser would read next anyway. `None` when the client goes or says nothing.
-async fn read_ahead(stream: &mut TcpStream, patience: Duration) -> Option<Bytes> {
+/// call what the parser would read next anyway. `None` when the client goes.
+async fn read_ahead(stream: &mut TcpStream) -> Option<Bytes> {
     let mut ahead = BytesMut::with_capacity(FIRST_READ_BYTES);
-    let read = async {
-        loop {
-            if stream.read_buf(&mut ahead).await.is_ok_and(|read| read > 0) {
-                let undecided =
-                    ahead.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&ahead);
-                if undecided {
-                    continue;
-                }
-                return Some(());
-            }
+    loop {
+        let read = stream.read_buf(&mut ahead).await.ok()?;
+        if read == 0 {
             return None;
         }
-    };
-    tokio::time::timeout(patience, read).await.ok().flatten()?;
-    Some(ahead.freeze())
+        let undecided = ahead.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&ahead);
+        if !undecided {
+            return Some(ahead.freeze());
+        }
+    }
 }
 
 async fn speak<S>(
@@ -214,9 +218,13 @@ async fn speak<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let watch = Watch::new();
+    let watch = Watch::new(!http2);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&watch), ahead));
     let marks = Arc::clone(&watch);
+    let relay = http2.then(|| Relay {
+        tasks: serve.tasks.clone(),
+        pause: serve.patience.body,
+    });
     let service = service_fn(move |request: Request<Incoming>| {
         let arrival = Arrival {
             request,
@@ -224,7 +232,14 @@ async fn speak<S>(
             in_flight: marks.request_began(),
         };
         let mut edge = edge.clone();
-        async move { edge.ready().await?.call(arrival).await }
+        let relay = relay.clone();
+        async move {
+            let answer = edge.ready().await?.call(arrival).await?;
+            Ok::<_, Infallible>(match relay {
+                Some(relay) => answer.map(|body| relay.carry(body)),
+                None => answer,
+            })
+        }
     });
     if http2 {
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -261,7 +276,9 @@ where
 {
     let mut stop = serve.stop.clone();
     let mut awaited = Phase::Draining;
-    let mut timer = pin!(tokio::time::sleep_until(watch.gives_up_at(&serve.patience)));
+    let mut timer = pin!(tokio::time::sleep_until(
+        watch.look_again_at(&serve.patience)
+    ));
     loop {
         let next = tokio::select! {
             biased;
@@ -281,12 +298,11 @@ where
                 awaited = Phase::Ending;
             }
             Next::Look => {
-                let gives_up_at = watch.gives_up_at(&serve.patience);
-                if gives_up_at <= tokio::time::Instant::now() {
+                if watch.gives_up_at(&serve.patience) <= tokio::time::Instant::now() {
                     serve.metrics.gave_up.inc();
                     return;
                 }
-                timer.as_mut().reset(gives_up_at);
+                timer.as_mut().reset(watch.look_again_at(&serve.patience));
             }
         }
     }

@@ -19,6 +19,9 @@ use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Gauge;
 use crate::task::{Group, Stop};
 
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(10);
+const HTTP2_PING_WITHIN: Duration = Duration::from_secs(5);
+
 pub struct UpstreamSettings {
     pub connect_timeout: Duration,
     /// How long a connection may wait in the pool. Shorter than the upstream's own limit, or
@@ -27,6 +30,8 @@ pub struct UpstreamSettings {
     pub idle_connections_max: usize,
     /// HTTP/2: without asking first for plain text, negotiated with TLS.
     pub http2: bool,
+    /// Whether the upstream is reached over TLS.
+    pub secure: bool,
     pub tls: rustls::ClientConfig,
 }
 
@@ -59,8 +64,12 @@ impl Upstream {
             .timer(TokioTimer::new())
             .pool_idle_timeout(timeout)
             .pool_max_idle_per_host(most)
-            .http2_only(true)
+            // Over TLS the handshake decides, and an upstream without HTTP/2 is served too.
+            .http2_only(!settings.secure)
             .http2_adaptive_window(true)
+            // A connection that leads nowhere is found out without waiting for a deadline.
+            .http2_keep_alive_interval(Some(HTTP2_PING_EVERY))
+            .http2_keep_alive_timeout(HTTP2_PING_WITHIN)
             .build(connector);
         Self {
             client: Client::Http2(Box::new(client)),
@@ -146,7 +155,9 @@ impl Failed {
         let of_hyper = chain(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
         let reason = match of_body {
             Some(BodyError::Stalled) => Reason::ClientStalled,
-            Some(BodyError::Broken(_) | BodyError::Unreadable(_)) => Reason::ClientBody,
+            Some(BodyError::Broken(_) | BodyError::NoRoom | BodyError::Unreadable(_)) => {
+                Reason::ClientBody
+            }
             None if of_hyper.is_some_and(hyper::Error::is_parse) => Reason::Nonsense,
             None => Reason::Reset,
         };
@@ -162,6 +173,12 @@ impl Failed {
             Reason::Nonsense => (ErrorKind::Nonsense, origin, Retry::OutcomeUnknown),
             Reason::ClientBody => (ErrorKind::BadInput, Origin::Client, Retry::Never),
             Reason::ClientStalled => (ErrorKind::Timeout, Origin::Client, Retry::Never),
+        };
+        // What a client did is told to it as it is; it is not the store's doing.
+        let doing = match self.reason {
+            Reason::ClientBody => "Outrigger: the request's body ended early".to_owned(),
+            Reason::ClientStalled => "Outrigger: the request's body did not arrive".to_owned(),
+            Reason::Connect | Reason::ConnectTimeout | Reason::Reset | Reason::Nonsense => doing,
         };
         Error::new(kind, origin, retry, doing).with_source(self.cause)
     }

@@ -114,6 +114,20 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
 }
 
+/// A tunnel would lead past everything that stands here.
+fn refuse_tunnel(call: &Call) -> Result<()> {
+    if call.head.method != http::Method::CONNECT {
+        return Ok(());
+    }
+    let text = "Outrigger: CONNECT is not served";
+    Err(Error::new(
+        ErrorKind::BadInput,
+        Origin::Client,
+        Retry::Never,
+        text,
+    ))
+}
+
 /// Refuses a request that this very sidecar has sent, and marks the ones it will send.
 fn mark_or_refuse_loop(instance: &str, call: &mut Call) -> Result<()> {
     let seen = call
@@ -180,8 +194,8 @@ where
 
     fn call(&mut self, mut call: Call) -> Self::Future {
         let AdmitLayer { keys, instance } = &self.rules;
-        let admitted = keys
-            .check(&mut call)
+        let admitted = refuse_tunnel(&call)
+            .and_then(|()| keys.check(&mut call))
             .and_then(|()| mark_or_refuse_loop(instance, &mut call));
         match admitted {
             Ok(()) => Either::Right(self.inner.call(call)),

@@ -11,12 +11,11 @@ use std::time::Duration;
 
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{Metrics, Shed};
 use crate::model::Operation;
-use crate::net::{Body, BodyError, Collect, collect};
+use crate::net::{Body, BodyError, Collect, Memory, collect};
 use crate::wire::envelope;
 
 /// Up to this length a body is read whole before it goes on. `requests_max` of these may be held.
@@ -28,21 +27,20 @@ pub struct BodyLimits {
     /// The most that we take of an upsert.
     upsert: u64,
     pause: Duration,
-    /// Room for large bodies, in KiB.
-    room: Arc<Semaphore>,
+    /// What the bodies that are read whole may take together, the small ones apart.
+    memory: Memory,
     metrics: Arc<Metrics>,
 }
 
 impl BodyLimits {
     /// Two bodies of the largest kind fit in memory at one time.
     pub fn new(json: u64, upsert: u64, pause: Duration, metrics: Arc<Metrics>) -> Self {
-        let room = usize::try_from(2 * kib(json.max(upsert))).unwrap_or(usize::MAX);
-        let room = Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS)));
+        let upsert = upsert.max(json);
         Self {
             json,
-            upsert: upsert.max(json),
+            upsert,
             pause,
-            room,
+            memory: Memory::new(2 * upsert),
             metrics,
         }
     }
@@ -53,82 +51,65 @@ impl BodyLimits {
             return Ok(Body::empty());
         }
         let declared = incoming.size_hint().exact();
-        if declared.is_some_and(|length| length <= SMALL_BYTES_MAX) {
-            return self.whole(incoming, SMALL_BYTES_MAX, declared).await;
-        }
         let limit = if operation == Operation::UpsertPoints {
             self.upsert
         } else {
             self.json
         };
         match declared {
+            Some(length) if length <= SMALL_BYTES_MAX => {
+                self.whole(incoming, SMALL_BYTES_MAX, declared).await
+            }
             _ if !operation.has_json_body() => Ok(Body::stream(incoming, self.pause)),
             Some(length) if length <= self.json => Ok(Body::stream(incoming, self.pause)),
-            Some(length) if length > limit => self.whole(incoming, 0, declared).await,
-            _ => {
-                let room = self.room_for(declared.unwrap_or(limit)).await?;
-                Ok(self.whole(incoming, limit, declared).await?.holding(room))
-            }
+            Some(_) | None => self.whole(incoming, limit, declared).await,
         }
     }
 
-    async fn whole(
-        &self,
-        incoming: Incoming,
-        bytes_max: u64,
-        declared: Option<u64>,
-    ) -> Result<Body> {
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        match collect(incoming, self.pause, bytes_max).await {
-            Ok(Collect::Whole(bytes)) => Ok(Body::full(bytes)),
-            Ok(Collect::TooLong { .. }) => Err(self.too_large(declared, bytes_max)),
-            Err(error) => Err(broken(error)),
+    async fn whole(&self, incoming: Incoming, limit: u64, declared: Option<u64>) -> Result<Body> {
+        let bytes_max = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut room = self.memory.room(SMALL_BYTES_MAX);
+        match collect(incoming, self.pause, bytes_max, &mut room).await {
+            Ok(Collect::Whole(bytes)) if bytes.len() as u64 <= SMALL_BYTES_MAX => {
+                Ok(Body::full(bytes))
+            }
+            Ok(Collect::Whole(bytes)) => Ok(Body::full(bytes).holding(room)),
+            Ok(Collect::TooLong { .. }) => Err(too_large(declared, limit)),
+            Err(error) => Err(self.broken(error)),
         }
     }
 
-    fn too_large(&self, declared: Option<u64>, bytes_max: usize) -> Error {
-        let text = match declared {
-            // What is in force for this request: the limit that its length was held against.
-            Some(length) if length > self.upsert => {
-                envelope::payload_too_large(length, self.upsert)
+    fn broken(&self, error: BodyError) -> Error {
+        let (kind, origin, text) = match error {
+            BodyError::Stalled => (
+                ErrorKind::Timeout,
+                Origin::Client,
+                "Outrigger: the request's body did not arrive",
+            ),
+            BodyError::Broken(_) | BodyError::Unreadable(_) => (
+                ErrorKind::BadInput,
+                Origin::Client,
+                "Outrigger: the request's body ended early",
+            ),
+            BodyError::NoRoom => {
+                self.metrics.shed(Shed::BodyMemory);
+                let text = "too many large bodies at one time (max_body bounds them)";
+                (ErrorKind::Busy, Origin::Proxy, text)
             }
-            Some(length) => envelope::payload_too_large(length, self.json),
-            None => envelope::payload_exceeded(bytes_max as u64),
         };
-        Error::new(ErrorKind::BadInput, Origin::Client, Retry::Never, text)
-    }
-
-    async fn room_for(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
-        let wanted = u32::try_from(kib(bytes)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(wanted);
-        if let Ok(Ok(room)) = tokio::time::timeout(self.pause, room).await {
-            return Ok(room);
-        }
-        self.metrics.shed(Shed::BodyMemory);
-        let doing = "too many large bodies at one time (max_body bounds them)";
-        Err(Error::new(
-            ErrorKind::Busy,
-            Origin::Proxy,
-            Retry::Safe,
-            doing,
-        ))
+        let retry = if kind == ErrorKind::Busy {
+            Retry::Safe
+        } else {
+            Retry::Never
+        };
+        Error::new(kind, origin, retry, text)
     }
 }
 
-fn kib(bytes: u64) -> u64 {
-    bytes.div_ceil(1024)
-}
-
-fn broken(error: BodyError) -> Error {
-    let (kind, text) = match error {
-        BodyError::Stalled => (
-            ErrorKind::Timeout,
-            "Outrigger: the request's body did not arrive",
-        ),
-        BodyError::Broken(_) | BodyError::Unreadable(_) => (
-            ErrorKind::BadInput,
-            "Outrigger: the request's body ended early",
-        ),
+fn too_large(declared: Option<u64>, limit: u64) -> Error {
+    let text = match declared {
+        Some(length) => envelope::payload_too_large(length, limit),
+        None => envelope::payload_exceeded(limit),
     };
-    Error::new(kind, Origin::Client, Retry::Never, text).with_source(error)
+    Error::new(ErrorKind::BadInput, Origin::Client, Retry::Never, text)
 }

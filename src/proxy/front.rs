@@ -120,13 +120,14 @@ where
 /// Gives a request the marks that it carries on to the store, and returns its id.
 fn stamp(fields: &mut HeaderMap, peer: SocketAddr) -> HeaderValue {
     let address = peer.ip().to_canonical();
-    let path = match fields
-        .get(&FORWARDED_FOR)
-        .and_then(|before| before.to_str().ok())
-    {
-        Some(before) => format!("{before}, {address}"),
-        None => address.to_string(),
-    };
+    let mut path = String::new();
+    for before in fields.get_all(&FORWARDED_FOR) {
+        if let Ok(before) = before.to_str() {
+            path.push_str(before);
+            path.push_str(", ");
+        }
+    }
+    path.push_str(&address.to_string());
     if let Ok(path) = HeaderValue::try_from(path) {
         fields.insert(FORWARDED_FOR, path);
     }

@@ -15,6 +15,9 @@ use crate::metrics::Metrics;
 use crate::mode::Router;
 use crate::net::Edge;
 
+/// Requests in flight that need no key: probes, the version, the page, preflights.
+const OPEN_REQUESTS_MAX: usize = 64;
+
 /// What the proxy is made of.
 pub struct ProxyParts {
     pub router: Arc<Router>,
@@ -32,6 +35,7 @@ pub fn edge(parts: ProxyParts) -> Edge {
     let parts = Arc::new(parts);
     let metrics = || Arc::clone(&parts.metrics);
     let places = Arc::new(Semaphore::new(parts.requests_max));
+    let open_places = Arc::new(Semaphore::new(OPEN_REQUESTS_MAX));
     let keys = Arc::new(parts.keys.clone());
     let service = ServiceBuilder::new()
         // Sees every answer, ours and the stores', and catches what panics below it.
@@ -39,6 +43,7 @@ pub fn edge(parts: ProxyParts) -> Edge {
         // Before the keys: a flood of wrong keys is a flood too.
         .layer(ShedLayer {
             places,
+            open_places,
             metrics: metrics(),
         })
         // Before any body is read.

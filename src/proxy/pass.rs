@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
 use super::respond;
-use crate::error::{Error, Origin, Result};
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{Class, Operation};
 use crate::store::PassCall;
 use crate::wire;
@@ -55,7 +55,7 @@ impl Deadlines {
         let asked = wire::Params::read(operation, query)
             .ok()
             .and_then(|params| params.timeout);
-        asked.map_or(usual, |asked| usual.max(asked + GRACE))
+        asked.map_or(usual, |asked| usual.max((asked + GRACE).min(self.slow)))
     }
 }
 
@@ -92,8 +92,12 @@ async fn pass(parts: &ProxyParts, call: Call) -> Result<Answer> {
         body,
         ..
     } = call;
-    let body = parts.bodies.take_in(operation, body).await?;
-    let deadline = Instant::now() + parts.deadlines.of(operation, head.uri.query());
+    let patience = parts.deadlines.of(operation, head.uri.query());
+    // Each pause in a body is bounded where it is read; here the whole of it is, so that nobody
+    // holds a place by sending a byte now and then.
+    let taken = tokio::time::timeout(patience, parts.bodies.take_in(operation, body)).await;
+    let body = taken.map_err(|_elapsed| client_too_slow())??;
+    let deadline = Instant::now() + patience;
     let call = PassCall {
         operation,
         head,
@@ -102,6 +106,11 @@ async fn pass(parts: &ProxyParts, call: Call) -> Result<Answer> {
     };
     let answer = snapshot.authority.pass(call).await?;
     Ok(Answer::of_store(answer, snapshot.authority_role))
+}
+
+fn client_too_slow() -> Error {
+    let text = "Outrigger: the request's body did not arrive in time";
+    Error::new(ErrorKind::Timeout, Origin::Client, Retry::Never, text)
 }
 
 fn log(error: &Error) {

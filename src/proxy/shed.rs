@@ -18,6 +18,8 @@ use crate::model::Access;
 #[derive(Clone)]
 pub(super) struct ShedLayer {
     pub(super) places: Arc<Semaphore>,
+    /// For what needs no key.
+    pub(super) open_places: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -52,17 +54,20 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        // Probes are let through: a busy sidecar that looks dead would be restarted.
-        let is_probe = call.operation.access() == Access::Open;
-        let place = match Arc::clone(&self.rules.places).try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(_) if is_probe => None,
-            Err(_) => {
-                self.rules.metrics.shed(Reason::Requests);
-                let doing = "too many requests in flight (server.requests_max)";
-                let busy = Error::new(ErrorKind::Busy, Origin::Proxy, Retry::Safe, doing);
-                return Box::pin(std::future::ready(Ok(respond::error(&busy))));
-            }
+        // What anyone may ask has places of its own: probes must get through when all the others
+        // are taken (a busy sidecar that looks dead would be restarted), and whoever has no key
+        // must not be able to take the places of those who have one.
+        let is_open = call.operation.access() == Access::Open || call.is_preflight();
+        let places = if is_open {
+            &self.rules.open_places
+        } else {
+            &self.rules.places
+        };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            self.rules.metrics.shed(Reason::Requests);
+            let doing = "too many requests in flight (server.requests_max)";
+            let busy = Error::new(ErrorKind::Busy, Origin::Proxy, Retry::Safe, doing);
+            return Box::pin(std::future::ready(Ok(respond::error(&busy))));
         };
         let metrics = Arc::clone(&self.rules.metrics);
         let answer = self.inner.call(call);

@@ -31,9 +31,18 @@ pub(super) struct Breaker {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant, wait: Duration },
-    HalfOpen { wait: Duration },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        wait: Duration,
+    },
+    /// One call is under way to see. Should it take long, another goes when `until` has passed.
+    HalfOpen {
+        until: Instant,
+        wait: Duration,
+    },
 }
 
 impl State {
@@ -68,13 +77,13 @@ impl Breaker {
         let mut state = self.state.lock();
         let is_probe = match *state {
             State::Closed { .. } => false,
-            State::HalfOpen { wait } => return Err(wait),
-            State::Open { until, wait } => {
+            State::Open { until, wait } | State::HalfOpen { until, wait } => {
                 let left = until.saturating_duration_since(Instant::now());
                 if !left.is_zero() {
                     return Err(left);
                 }
-                self.enter(&mut state, State::HalfOpen { wait });
+                let until = Instant::now() + wait;
+                self.enter(&mut state, State::HalfOpen { until, wait });
                 true
             }
         };
@@ -112,7 +121,7 @@ impl Breaker {
                 return false;
             }
             State::Closed { .. } => self.settings.open,
-            State::HalfOpen { wait } => (wait * 2).min(self.settings.open_max),
+            State::HalfOpen { wait, .. } => (wait * 2).min(self.settings.open_max),
             // A call that was under way when the breaker opened adds nothing.
             State::Open { .. } => return false,
         };
@@ -128,7 +137,7 @@ impl Breaker {
 
     fn probe_given_up(&self) {
         let mut state = self.state.lock();
-        if let State::HalfOpen { wait } = *state {
+        if let State::HalfOpen { wait, .. } = *state {
             self.enter(
                 &mut state,
                 State::Open {
@@ -204,6 +213,19 @@ mod tests {
             assert!(probe.failed());
             assert_eq!(breaker.admit().err(), Some(Duration::from_secs(wait)));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_takes_long_does_not_keep_everybody_out() {
+        let breaker = breaker();
+        open(&breaker);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let slow = breaker.admit().ok().unwrap();
+        assert!(breaker.admit().is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        breaker.admit().ok().unwrap().succeeded();
+        assert!(breaker.admit().is_ok());
+        slow.succeeded();
     }
 
     #[tokio::test(start_paused = true)]

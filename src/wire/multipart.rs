@@ -60,8 +60,8 @@ impl Multipart {
         self.held.extend_from_slice(piece);
         loop {
             let going_on = match self.state {
-                State::Elsewhere => self.to_delimiter(&mut |_| {}),
-                State::Wanted => self.to_delimiter(&mut |bytes| found.push(bytes)),
+                State::Elsewhere => self.read_delimiter(&mut |_| {}),
+                State::Wanted => self.read_delimiter(&mut |bytes| found.push(bytes)),
                 State::Headers => self.read_headers()?,
                 State::Done => false,
             };
@@ -81,7 +81,7 @@ impl Multipart {
     }
 
     /// Hands out everything up to the next delimiter, or as far as none can begin.
-    fn to_delimiter(&mut self, take: &mut dyn FnMut(Bytes)) -> bool {
+    fn read_delimiter(&mut self, take: &mut dyn FnMut(Bytes)) -> bool {
         if let Some(at) = find(&self.held, &self.delimiter) {
             if at > 0 {
                 take(self.held.split_to(at).freeze());
@@ -182,7 +182,11 @@ mod tests {
             Content-Type: application/octet-stream\r\n\r\n\
             a\r\n--x\r\n\r\n-\x00\xff\r\n--x9--\r\n";
         for step in [1, 2, 3, 7, 64, body.len()] {
-            assert_eq!(cut(body, step).unwrap(), b"a\r\n--x\r\n\r\n-\x00\xff", "{step}");
+            assert_eq!(
+                cut(body, step).unwrap(),
+                b"a\r\n--x\r\n\r\n-\x00\xff",
+                "{step}"
+            );
         }
     }
 
@@ -193,7 +197,10 @@ mod tests {
         let cases: [(&[u8], MultipartError); 4] = [
             (b"", MultipartError::FieldMissing),
             (b"--x9--", MultipartError::FieldMissing),
-            (b"--x9\r\nContent-Disposition: form-data; name=\"snapshot\"\r\n\r\nabc", MultipartError::Malformed),
+            (
+                b"--x9\r\nContent-Disposition: form-data; name=\"snapshot\"\r\n\r\nabc",
+                MultipartError::Malformed,
+            ),
             (b"--x9\r\nContent-Dispo", MultipartError::Malformed),
         ];
         for (body, expected) in cases {
@@ -201,7 +208,11 @@ mod tests {
         }
         let endless = [b"--x9\r\n".as_slice(), &vec![b'a'; HEADERS_BYTES_MAX + 1]].concat();
         assert_eq!(cut(&endless, 4096).unwrap_err(), MultipartError::Malformed);
-        for kind in ["application/json", "multipart/form-data; boundary=", "multipart/form-data"] {
+        for kind in [
+            "application/json",
+            "multipart/form-data; boundary=",
+            "multipart/form-data",
+        ] {
             assert!(Multipart::new(kind, "snapshot").is_err());
         }
     }

@@ -37,8 +37,14 @@ pub fn recognise<'r>(method: &Method, uri_path: &'r str) -> Recognised<'r> {
     };
     INDEX
         .candidates(verb, path.length)
-        .find(|candidate| candidate.fits(&path))
+        .find(|candidate| candidate.fits(&path) && !(candidate.open_ended && may_climb(uri_path)))
         .map_or(unknown, |candidate| candidate.recognised(&path))
+}
+
+/// Whether a path below an open end could lead out of it again, for a store or a proxy on the way
+/// that resolves `..`. What lies there is open to anyone, so whatever looks like it is unknown.
+fn may_climb(uri_path: &str) -> bool {
+    uri_path.contains("..") || uri_path.contains(['%', '\\'])
 }
 
 impl<'r> Recognised<'r> {

@@ -4,7 +4,7 @@
 //! is in its folder and the mark `making` is not; it is gone from the moment the mark `deleted` is
 //! there, and its files go when the last call in it has ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,11 +66,16 @@ impl Catalog {
         let home = self.folder.collections();
         let entries = fs::read_dir(&home).map_err(|error| cannot("list", &home, error))?;
         let mut records: HashMap<String, (PathBuf, Record)> = HashMap::new();
+        let (mut gone, mut ended) = (HashSet::new(), Vec::new());
         for entry in entries {
             let path = entry.map_err(|error| cannot("list", &home, error))?.path();
             let is_gone = entry_name(&path).starts_with(GONE);
             if is_gone || path.join(DELETED).exists() || path.join(MAKING).exists() {
-                discard(&path);
+                if let Ok(Some(record)) = Record::read(&path) {
+                    gone.insert(record.name);
+                }
+                // Its aliases are still to go, and only it says whose they are.
+                ended.push(path);
                 continue;
             }
             match Record::read(&path) {
@@ -90,6 +95,9 @@ impl Catalog {
                 Err(error) => left_alone(&path, &error.chain()),
             }
         }
+        gone.retain(|name| !records.contains_key(name));
+        self.drop_aliases(|real| gone.contains(real))?;
+        ended.iter().for_each(|path| discard(path));
         let mut shards = self.shards.write();
         for (name, (path, record)) in records {
             shards.insert(name, Arc::new(open_one(path, record)));
@@ -170,15 +178,21 @@ impl Catalog {
         let Some(shard) = self.find(name) else {
             return Ok(None);
         };
-        let mut aliases = BTreeMap::clone(&self.aliases.read());
-        let before = aliases.len();
-        aliases.retain(|_, real| real != name);
-        if aliases.len() != before {
-            self.write_aliases(aliases)?;
-        }
+        // The mark decides. Aliases that a crash leaves behind it go at the next start.
         mark_deleted(&shard.home)?;
         self.shards.write().remove(name);
+        self.drop_aliases(|real| real == name)?;
         Ok(Some(shard))
+    }
+
+    fn drop_aliases(&self, is_gone: impl Fn(&str) -> bool) -> Result<()> {
+        let mut aliases = BTreeMap::clone(&self.aliases.read());
+        let before = aliases.len();
+        aliases.retain(|_, real| !is_gone(real));
+        if aliases.len() == before {
+            return Ok(());
+        }
+        self.write_aliases(aliases)
     }
 
     pub(super) fn aliases(&self) -> Arc<BTreeMap<String, String>> {
@@ -217,7 +231,12 @@ fn open_one(home: PathBuf, record: Record) -> Shard {
     match recover::open(&home, record.clone()) {
         Ok(opened) => {
             let record = Record::new(record.serial, &opened.declared);
-            Shard::new(home, record, Seat::Open(Box::new(opened.shard)), opened.gate)
+            Shard::new(
+                home,
+                record,
+                Seat::Open(Box::new(opened.shard)),
+                opened.gate,
+            )
         }
         Err(error) => {
             error!(collection = name, folder = %home.display(), error = %error.chain(), "the collection is damaged and cannot be opened; the others are served");

@@ -77,7 +77,9 @@ impl<'b> Reader<'b> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        self.take(N)?.try_into().map_err(|_found| fault("cut short"))
+        self.take(N)?
+            .try_into()
+            .map_err(|_found| fault("cut short"))
     }
 
     fn peek(&self) -> Result<u8, Fault> {

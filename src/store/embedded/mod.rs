@@ -63,7 +63,11 @@ impl Embedded {
         })?;
         let catalog = Arc::new(catalog?);
         let keeper = Keeper::start(Arc::clone(&catalog))?;
-        Ok(Self { catalog, pool: Pool::new(), keeper })
+        Ok(Self {
+            catalog,
+            pool: Pool::new(),
+            keeper,
+        })
     }
 
     /// Closes in good order, within `grace`. Blocks. Calls that come later are refused.
@@ -177,22 +181,34 @@ impl Engine for Embedded {
         request: ScrollRequest,
     ) -> EngineFuture<'_, (Vec<Record>, Option<PointId>)> {
         let name = name.to_owned();
-        Box::pin(async move { self.read(&name, move |shard| read::scroll(shard, request)).await })
+        Box::pin(async move {
+            self.read(&name, move |shard| read::scroll(shard, request))
+                .await
+        })
     }
 
     fn count(&self, name: &str, request: CountRequest) -> EngineFuture<'_, usize> {
         let name = name.to_owned();
-        Box::pin(async move { self.read(&name, move |shard| read::count(shard, request)).await })
+        Box::pin(async move {
+            self.read(&name, move |shard| read::count(shard, request))
+                .await
+        })
     }
 
     fn facet(&self, name: &str, request: FacetRequest) -> EngineFuture<'_, FacetResponse> {
         let name = name.to_owned();
-        Box::pin(async move { self.read(&name, move |shard| read::facet(shard, request)).await })
+        Box::pin(async move {
+            self.read(&name, move |shard| read::facet(shard, request))
+                .await
+        })
     }
 
     fn query(&self, name: &str, request: QueryRequest) -> EngineFuture<'_, Vec<ScoredPoint>> {
         let name = name.to_owned();
-        Box::pin(async move { self.read(&name, move |shard| read::query(shard, request)).await })
+        Box::pin(async move {
+            self.read(&name, move |shard| read::query(shard, request))
+                .await
+        })
     }
 
     fn snapshot(&self, name: &str, into: &Path) -> EngineFuture<'_, ()> {
@@ -200,7 +216,9 @@ impl Engine for Embedded {
         Box::pin(async {
             let shard = shard?;
             let taken = Arc::clone(&shard);
-            self.pool.alone(&shard, move || snapshot::write(&taken, &into)).await
+            self.pool
+                .alone(&shard, move || snapshot::write(&taken, &into))
+                .await
         })
     }
 

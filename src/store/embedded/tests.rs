@@ -781,6 +781,11 @@ async fn what_was_half_made_or_half_deleted_is_gone_at_the_next_start() {
     let store = scratch.store();
     store.create("c", two()).await.unwrap();
     store.create("d", two()).await.unwrap();
+    let aliases = BTreeMap::from([
+        ("x".to_owned(), "c".to_owned()),
+        ("y".to_owned(), "d".to_owned()),
+    ]);
+    store.set_aliases(aliases).await.unwrap();
     let killed = scratch.as_killed(&store);
     let mut homes = killed.homes();
     homes.sort();
@@ -790,7 +795,10 @@ async fn what_was_half_made_or_half_deleted_is_gone_at_the_next_start() {
     };
     fs::write(of("c").join("making"), b"").unwrap();
     fs::write(of("d").join("deleted"), b"").unwrap();
-    assert!(killed.store().names().await.unwrap().is_empty());
+    let again = killed.store();
+    assert!(again.names().await.unwrap().is_empty());
+    assert!(again.aliases().await.unwrap().is_empty());
+    drop(again);
     assert!(killed.homes().is_empty());
     let error = store.create("c", two()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
@@ -798,11 +806,6 @@ async fn what_was_half_made_or_half_deleted_is_gone_at_the_next_start() {
         error.to_string(),
         "Wrong input: Collection `c` already exists!"
     );
-    let aliases = BTreeMap::from([
-        ("x".to_owned(), "c".to_owned()),
-        ("y".to_owned(), "d".to_owned()),
-    ]);
-    store.set_aliases(aliases).await.unwrap();
     assert!(store.delete("c").await.unwrap());
     assert!(!store.delete("c").await.unwrap());
     assert_eq!(

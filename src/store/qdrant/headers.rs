@@ -1,7 +1,7 @@
 //! Which header fields belong to one hop and which travel on.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
@@ -37,6 +37,11 @@ pub(super) fn strip_hop_by_hop(fields: &mut HeaderMap) {
             fields.remove(name);
         }
         fields.remove(CONNECTION);
+    }
+    if fields.contains_key(TRANSFER_ENCODING) {
+        // Where both stand the length is not the body's: whoever believed it would take the next
+        // message for the rest of this one.
+        fields.remove(CONTENT_LENGTH);
     }
     for name in HOP_BY_HOP {
         fields.remove(name);
@@ -93,6 +98,13 @@ mod tests {
             sent,
             fields(&[("x-own", "kept"), ("api-key", "the client's")])
         );
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_encoding_is_not_believed() {
+        let mut answer = fields(&[("transfer-encoding", "chunked"), ("content-length", "50")]);
+        strip_hop_by_hop(&mut answer);
+        assert_eq!(answer, fields(&[]));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{PassAnswer, PassCall, Store, StoreFuture};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{Counter, StoreMetrics};
 use crate::model::{Operation, StoreKind};
-use crate::net::{Body, Gathered, Streamed, Upstream, gather};
+use crate::net::{Body, Ended, Gathered, Streamed, Upstream, gather};
 
 /// An answer up to this length is gathered before its head is sent on.
 const GATHER_BYTES_MAX: usize = 256 * 1024;
@@ -71,9 +71,10 @@ impl Qdrant {
         let PassCall {
             operation,
             head,
-            body,
+            mut body,
             deadline,
         } = call;
+        let uploaded = body.tell_end();
         let too_long = |bytes: &Bytes| bytes.len() as u64 > self.settings.body_limit;
         match body.as_bytes() {
             Some(bytes) if operation == Operation::UpsertPoints && too_long(&bytes) => {
@@ -82,7 +83,10 @@ impl Qdrant {
             Some(bytes) if operation.class().is_read() => {
                 self.pass_read(head, bytes, deadline).await
             }
-            _ => self.pass_once(self.outbound(head, body)?, deadline).await,
+            _ => {
+                let answer = self.pass_once(self.outbound(head, body)?, deadline).await;
+                answer.map_err(|error| blame(error, &uploaded))
+            }
         }
     }
 
@@ -235,6 +239,15 @@ impl Qdrant {
             }
         }
     }
+}
+
+/// A store that was still being sent the request when the time was over is not to blame for it.
+fn blame(error: Error, uploaded: &Ended) -> Error {
+    if error.kind() != ErrorKind::Timeout || uploaded.is_set() || error.retry() == Retry::Safe {
+        return error;
+    }
+    let text = "Outrigger: the request's body did not arrive in time";
+    Error::new(ErrorKind::Timeout, Origin::Client, Retry::Never, text)
 }
 
 impl Store for Qdrant {

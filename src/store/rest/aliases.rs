@@ -4,6 +4,15 @@
 //! before it stay, as in Qdrant. What they come to is put in force at once: a reader sees the
 //! aliases before the request or after it.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a family answers its own operations and hands the rest on"
+)]
+#![expect(
+    clippy::await_holding_invalid_type,
+    reason = "changes of the catalogue are rare and must follow one another"
+)]
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

@@ -1,5 +1,14 @@
 //! Collections: made, changed, dropped, listed and described.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a family answers its own operations and hands the rest on"
+)]
+#![expect(
+    clippy::await_holding_invalid_type,
+    reason = "changes of the catalogue are rare and must follow one another"
+)]
+
 use std::collections::BTreeMap;
 
 use qdrant_edge::PayloadIndexInfo;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use validator::Validate;
 
@@ -34,6 +36,8 @@ pub(crate) struct Served {
     pub(super) changes: tokio::sync::Mutex<()>,
     pub(super) tally: Tally,
     pub(super) began: Instant,
+    /// Work whose client did not wait for it.
+    running: Mutex<Vec<JoinHandle<Result<Reply>>>>,
 }
 
 impl Served {
@@ -46,6 +50,7 @@ impl Served {
             changes: tokio::sync::Mutex::default(),
             tally: Tally::default(),
             began: Instant::now(),
+            running: Mutex::default(),
         }
     }
 
@@ -57,6 +62,13 @@ impl Served {
         };
         let found = self.engine.collection(&real).await?;
         found.ok_or_else(|| refuse::no_collection(name))
+    }
+
+    /// Keeps hold of work whose client did not wait for it.
+    pub(super) fn leave_running(&self, work: JoinHandle<Result<Reply>>) {
+        let mut running = self.running.lock();
+        running.retain(|work| !work.is_finished());
+        running.push(work);
     }
 
     /// Drops what is remembered about the use of a collection.
@@ -98,7 +110,8 @@ impl Asked<'_> {
     where
         T: DeserializeOwned + Validate + Send + 'static,
     {
-        self.large_json_by(|body| serde_json::from_slice(body)).await
+        self.large_json_by(|body| serde_json::from_slice(body))
+            .await
     }
 
     /// As `large_json`, the shape being read by `read`.
@@ -124,8 +137,7 @@ impl Asked<'_> {
 const PARSED_AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 
 fn read_json<T: Validate>(body: &[u8], read: fn(&[u8]) -> serde_json::Result<T>) -> Result<T> {
-    let value: T = read(body)
-        .map_err(|error| refuse::format_error(&error.to_string()))?;
+    let value: T = read(body).map_err(|error| refuse::format_error(&error.to_string()))?;
     value
         .validate()
         .map_err(|errors| refuse::validation("JSON body", &errors))?;

@@ -25,12 +25,7 @@ pub(super) async fn render(served: &Served) -> Result<String> {
         0,
     );
     collections(served, &mut page).await?;
-    page.alone(
-        "cluster_enabled",
-        "gauge",
-        "is cluster support enabled",
-        0,
-    );
+    page.alone("cluster_enabled", "gauge", "is cluster support enabled", 0);
     responses(served, &mut page);
     page.alone(
         "memory_resident_bytes",

@@ -1,5 +1,10 @@
 //! Payload indexes: made and dropped.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a family answers its own operations and hands the rest on"
+)]
+
 use qdrant_edge::{CreateIndex, FieldIndexOperations, JsonPath, UpdateOperation};
 
 use super::context::{Asked, Reply, Served};
@@ -32,12 +37,11 @@ async fn create(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
         ));
     };
     strict::spend_writes(served, &collection, CREATION_COST)?;
-    let operation = UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(
-        CreateIndex {
+    let operation =
+        UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(CreateIndex {
             field_name: request.field_name,
             field_schema: Some(schema),
-        },
-    ));
+        }));
     let number = served.engine.apply(&collection.name, operation).await?;
     Reply::result(&UpdateResult::new(number, params.wait))
 }
@@ -51,8 +55,7 @@ async fn delete(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let collection = served.collection(&asked.name()).await?;
     strict::check_timeout(&collection, params.timeout)?;
     strict::spend_writes(served, &collection, 1)?;
-    let operation =
-        UpdateOperation::FieldIndexOperation(FieldIndexOperations::DeleteIndex(field));
+    let operation = UpdateOperation::FieldIndexOperation(FieldIndexOperations::DeleteIndex(field));
     let number = served.engine.apply(&collection.name, operation).await?;
     Reply::result(&UpdateResult::new(number, params.wait))
 }

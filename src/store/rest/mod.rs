@@ -10,6 +10,7 @@ mod average;
 mod batch;
 mod cluster;
 mod collections;
+mod compress;
 mod context;
 mod examples;
 mod exposition;
@@ -31,8 +32,8 @@ mod snapshots;
 mod strict;
 mod tally;
 mod telemetry;
-mod vector_names;
 mod updates;
+mod vector_names;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,15 +64,15 @@ impl Rest {
     }
 
     async fn answer(self, call: PassCall) -> Result<PassAnswer> {
-        let (served, operation, began) =
-            (Arc::clone(&self.served), call.operation, Instant::now());
+        let (served, operation, began) = (Arc::clone(&self.served), call.operation, Instant::now());
+        let encoding = compress::Encoding::wanted(&call.head.headers);
         let outcome = self.carry_out(call, began).await;
         let status = match &outcome {
             Ok(answer) => answer.status().as_u16(),
             Err(error) => tally::status_of(error),
         };
         served.tally.count(operation, status, began.elapsed());
-        outcome
+        Ok(compress::apply(outcome?, encoding).await)
     }
 
     async fn carry_out(self, call: PassCall, began: Instant) -> Result<PassAnswer> {

@@ -1,5 +1,10 @@
 //! Points read without ranking: by id, page by page, counted, and counted by value.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a family answers its own operations and hands the rest on"
+)]
+
 use std::collections::HashSet;
 
 use qdrant_edge::{
@@ -104,7 +109,12 @@ async fn retrieve(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let payload = payload.unwrap_or(WithPayloadInterface::Bool(false));
     let found = served
         .engine
-        .retrieve(&collection.name, ids.collect(), payload, request.with_vector)
+        .retrieve(
+            &collection.name,
+            ids.collect(),
+            payload,
+            request.with_vector,
+        )
         .await?;
     Reply::result(&output::records(&found))
 }

@@ -85,12 +85,10 @@ pub(super) fn check_query(collection: &Collection, demand: &Demand<'_>) -> Resul
     let Some(params) = demand.params else {
         return Ok(());
     };
-    let oversampling = params.quantization.and_then(|settings| settings.oversampling);
-    check_limit(
-        oversampling,
-        config.search_max_oversampling,
-        "oversampling",
-    )?;
+    let oversampling = params
+        .quantization
+        .and_then(|settings| settings.oversampling);
+    check_limit(oversampling, config.search_max_oversampling, "oversampling")?;
     check_limit(params.hnsw_ef, config.search_max_hnsw_ef, "hnsw_ef")?;
     check_exact(config, Some(params.exact))
 }
@@ -223,11 +221,7 @@ pub(super) async fn check_update(
 }
 
 /// The number of vectors under one name of one point.
-pub(super) fn check_multivector(
-    collection: &Collection,
-    name: &str,
-    vectors: usize,
-) -> Result<()> {
+pub(super) fn check_multivector(collection: &Collection, name: &str, vectors: usize) -> Result<()> {
     let limits = collection
         .config
         .strict_mode()

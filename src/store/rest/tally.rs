@@ -1,6 +1,11 @@
 //! What has been asked of the store and how it went: the figures behind `/telemetry` and
 //! `/metrics`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "telemetry tells the wall clock of the answer"
+)]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -57,19 +62,23 @@ impl Tally {
     /// One row a call and status, sorted by call.
     pub(super) fn rows(&self) -> Vec<Row> {
         let answered = self.answered.lock().clone();
-        let rows = answered.into_iter().filter_map(|((name, status), figures)| {
-            let route = ROUTES.iter().find(|route| route.operation.as_str() == name)?;
-            let endpoint = route
-                .template
-                .replace("{collection}", "{name}")
-                .replace("{point}", "{id}");
-            Some(Row {
-                method: route.method.to_string(),
-                endpoint,
-                status,
-                figures,
-            })
-        });
+        let rows = answered
+            .into_iter()
+            .filter_map(|((name, status), figures)| {
+                let route = ROUTES
+                    .iter()
+                    .find(|route| route.operation.as_str() == name)?;
+                let endpoint = route
+                    .template
+                    .replace("{collection}", "{name}")
+                    .replace("{point}", "{id}");
+                Some(Row {
+                    method: route.method.to_string(),
+                    endpoint,
+                    status,
+                    figures,
+                })
+            });
         rows.collect()
     }
 }

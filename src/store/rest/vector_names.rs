@@ -1,5 +1,14 @@
 //! Named vectors: added to a collection and taken from it.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a family answers its own operations and hands the rest on"
+)]
+#![expect(
+    clippy::await_holding_invalid_type,
+    reason = "changes of the catalogue are rare and must follow one another"
+)]
+
 use qdrant_edge::{
     CreateVectorName, DeleteVectorName, DenseVectorConfig, PointInsertOperations, PointOperations,
     SparseVectorConfig, UpdateOperation, VectorNameConfig, VectorNameOperations,
@@ -9,9 +18,7 @@ use super::context::{Asked, Reply, Served};
 use super::strict;
 use crate::error::{Error, Result};
 use crate::model::Operation;
-use crate::wire::rest::{
-    SparseVectorParams, UpdateResult, VectorKind, VectorParams, refuse,
-};
+use crate::wire::rest::{SparseVectorParams, UpdateResult, VectorKind, VectorParams, refuse};
 
 pub(super) async fn answer(served: &Served, asked: &Asked<'_>) -> Result<Option<Reply>> {
     let reply = match asked.operation {

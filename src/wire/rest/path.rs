@@ -14,13 +14,16 @@ const COLLECTION_BYTES_MAX: usize = 255;
 pub fn collection(name: &str) -> Result<()> {
     collection_length(name)?;
     let slash = ['/', '\0'].into_iter().find(|c| name.contains(*c));
-    check("collection_name", match slash {
-        None => Ok(()),
-        Some(c) => Err(rules::said(
-            "does_not_contain",
-            format!("collection name cannot contain \"{c}\" char"),
-        )),
-    })
+    check(
+        "collection_name",
+        match slash {
+            None => Ok(()),
+            Some(c) => Err(rules::said(
+                "does_not_contain",
+                format!("collection name cannot contain \"{c}\" char"),
+            )),
+        },
+    )
 }
 
 /// The name of a collection to be made.
@@ -79,19 +82,35 @@ mod tests {
             "collection_name: value \"{long}\" invalid, must be from 1 to 255 characters"
         ));
         let cases = [
-            ("a\\b", None, Some(in_path("collection_name: collection name cannot contain \"\\\" char"))),
+            (
+                "a\\b",
+                None,
+                Some(in_path(
+                    "collection_name: collection name cannot contain \"\\\" char",
+                )),
+            ),
             (
                 "a/b",
-                Some(in_path("collection_name: collection name cannot contain \"/\" char")),
-                Some(in_path("collection_name: collection name cannot contain \"/\" char")),
+                Some(in_path(
+                    "collection_name: collection name cannot contain \"/\" char",
+                )),
+                Some(in_path(
+                    "collection_name: collection name cannot contain \"/\" char",
+                )),
             ),
             (&long, Some(too_long.clone()), Some(too_long)),
             (
                 &wide,
                 None,
-                Some(in_path("collection_name: collection name must be at most 255 bytes long")),
+                Some(in_path(
+                    "collection_name: collection name must be at most 255 bytes long",
+                )),
             ),
-            ("..", None, Some(in_path("collection_name: collection name cannot be \"..\""))),
+            (
+                "..",
+                None,
+                Some(in_path("collection_name: collection name cannot be \"..\"")),
+            ),
             ("fine name", None, None),
         ];
         for (name, there, new) in cases {

@@ -12,7 +12,9 @@ const NAME_CHARS_REFUSED: [char; 11] =
 const VECTOR_NAME_BYTES_MAX: usize = 200;
 
 /// Checks all; what is wrong is listed under `?`, for the parts have no names of their own.
-pub fn each<'v, T: Validate + 'v>(parts: impl Iterator<Item = &'v T>) -> Result<(), ValidationErrors> {
+pub fn each<'v, T: Validate + 'v>(
+    parts: impl Iterator<Item = &'v T>,
+) -> Result<(), ValidationErrors> {
     let mut faults: Vec<_> = parts.filter_map(|part| part.validate().err()).collect();
     let kind = match faults.pop() {
         None => return Ok(()),
@@ -28,7 +30,11 @@ pub fn each<'v, T: Validate + 'v>(parts: impl Iterator<Item = &'v T>) -> Result<
     Err(all)
 }
 
-pub fn in_range<N: PartialOrd + Serialize>(value: N, min: N, max: N) -> Result<(), ValidationError> {
+pub fn in_range<N: PartialOrd + Serialize>(
+    value: N,
+    min: N,
+    max: N,
+) -> Result<(), ValidationError> {
     if value >= min && value <= max {
         return Ok(());
     }
@@ -94,7 +100,10 @@ pub fn sha256(text: &str) -> Result<(), ValidationError> {
         return Ok(());
     }
     let mut fault = ValidationError::new("invalid_sha256_hash");
-    fault.add_param("message".into(), &"invalid characters, expected 0-9, a-f, A-F");
+    fault.add_param(
+        "message".into(),
+        &"invalid characters, expected 0-9, a-f, A-F",
+    );
     Err(fault)
 }
 

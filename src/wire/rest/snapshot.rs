@@ -66,7 +66,10 @@ mod tests {
         let read = |json: &str| serde_json::from_str::<SnapshotRecover>(json);
         let refused = read(r#"{"location": "x.snapshot"}"#).unwrap_err();
         let text = refused.to_string();
-        assert!(text.starts_with("relative URL without a base: \"x.snapshot\""), "{text}");
+        assert!(
+            text.starts_with("relative URL without a base: \"x.snapshot\""),
+            "{text}"
+        );
         let short = read(r#"{"location": "file:///a", "checksum": "abc"}"#).unwrap();
         let refused = refuse::validation("JSON body", &short.validate().unwrap_err());
         let text = refused.to_string();

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
-use qdrant_edge::{Distance, Modifier, MultiVectorConfig, QuantizationConfig, VectorStorageDatatype};
+use qdrant_edge::{
+    Distance, Modifier, MultiVectorConfig, QuantizationConfig, VectorStorageDatatype,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use validator::{Validate, ValidationError, ValidationErrors};
 
@@ -12,7 +14,7 @@ use super::config_diff::HnswConfigDiff;
 use super::rules;
 
 /// The most dimensions a dense vector has.
-pub const DIMENSIONS_MAX: u64 = 65_536;
+pub(super) const DIMENSIONS_MAX: u64 = 65_536;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, Validate)]
 #[serde(rename_all = "snake_case")]

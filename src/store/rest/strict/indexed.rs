@@ -135,10 +135,12 @@ pub(super) fn lacking_in_expression(schema: &Schema, formula: &Expression) -> Op
         | Expression::Log10(part)
         | Expression::Ln(part)
         | Expression::Abs(part) => lacking_in_expression(schema, part),
-        Expression::Div { left, right, .. } => lacking_in_expression(schema, left)
-            .or_else(|| lacking_in_expression(schema, right)),
-        Expression::Pow { base, exponent } => lacking_in_expression(schema, base)
-            .or_else(|| lacking_in_expression(schema, exponent)),
+        Expression::Div { left, right, .. } => {
+            lacking_in_expression(schema, left).or_else(|| lacking_in_expression(schema, right))
+        }
+        Expression::Pow { base, exponent } => {
+            lacking_in_expression(schema, base).or_else(|| lacking_in_expression(schema, exponent))
+        }
         Expression::Decay { x, target, .. } => lacking_in_expression(schema, x).or_else(|| {
             let target = target.as_deref()?;
             lacking_in_expression(schema, target)
@@ -152,11 +154,7 @@ fn in_filter(schema: &Schema, inside: Option<&JsonPath>, filter: &Filter) -> Opt
         .find_map(|condition| in_condition(schema, inside, condition))
 }
 
-fn in_condition(
-    schema: &Schema,
-    inside: Option<&JsonPath>,
-    condition: &Condition,
-) -> Option<Lack> {
+fn in_condition(schema: &Schema, inside: Option<&JsonPath>, condition: &Condition) -> Option<Lack> {
     let (key, needed) = match condition {
         Condition::Field(field) => (&field.key, needed_by(field)),
         Condition::IsEmpty(empty) => (&empty.is_empty.key, Ability::ANY.to_vec()),
@@ -248,19 +246,28 @@ mod tests {
     #[test]
     fn a_condition_names_the_types_that_would_do() {
         let indexes = schema(&[
-            ("n", json!({"type": "integer", "lookup": false, "range": true})),
+            (
+                "n",
+                json!({"type": "integer", "lookup": false, "range": true}),
+            ),
             ("t", json!("text")),
             ("a[].b", json!("keyword")),
         ]);
         let cases = [
-            (json!({"key": "k", "match": {"value": "x"}}), Some("keyword")),
+            (
+                json!({"key": "k", "match": {"value": "x"}}),
+                Some("keyword"),
+            ),
             (
                 json!({"key": "k", "match": {"value": "550e8400-e29b-41d4-a716-446655440000"}}),
                 Some("keyword, uuid"),
             ),
             (json!({"key": "n", "match": {"value": 1}}), Some("integer")),
             (json!({"key": "n", "range": {"gt": 1}}), None),
-            (json!({"key": "k", "range": {"gt": 1}}), Some("float, integer")),
+            (
+                json!({"key": "k", "range": {"gt": 1}}),
+                Some("float, integer"),
+            ),
             (json!({"key": "t", "match": {"text": "x"}}), None),
             (
                 json!({"key": "t", "match": {"phrase": "x"}}),

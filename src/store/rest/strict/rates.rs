@@ -69,7 +69,10 @@ impl Rates {
 
 impl Bucket {
     fn of(place: &mut Option<Self>, per_minute: usize) -> &mut Self {
-        if place.as_ref().is_some_and(|bucket| bucket.per_minute != per_minute) {
+        if place
+            .as_ref()
+            .is_some_and(|bucket| bucket.per_minute != per_minute)
+        {
             *place = None;
         }
         place.get_or_insert_with(|| Self {
@@ -134,6 +137,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(Bucket::of(&mut place, 6).take(1, "Read").is_ok());
         let too_large = Bucket::of(&mut place, 6).take(7, "Write").unwrap_err();
-        assert!(too_large.to_string().contains("Write rate limit exceeded, request larger"));
+        assert!(
+            too_large
+                .to_string()
+                .contains("Write rate limit exceeded, request larger")
+        );
     }
 }

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use qdrant_edge::{ScrollRequest, VectorStorageDatatype};
 
-use super::super::context::Served;
 use crate::error::Result;
 use crate::store::engine::Collection;
+use crate::store::rest::context::Served;
 use crate::wire::rest::{StrictModeConfig, VectorKind, refuse};
 
 const WRITES_PER_LOOK: u32 = 32;
@@ -55,7 +55,7 @@ impl Fullness {
         let mut looks = self.looks.lock();
         let look = looks.entry(collection.to_owned()).or_default();
         look.writes = look.writes.wrapping_add(1);
-        (look.figures, look.writes % WRITES_PER_LOOK == 0)
+        (look.figures, look.writes.is_multiple_of(WRITES_PER_LOOK))
     }
 
     fn set(&self, collection: &str, figures: Figures) {
@@ -90,7 +90,10 @@ pub(super) async fn check(
     }
     let megabytes = |bytes: usize| {
         let bytes = u32::try_from(bytes).map_or(f64::MAX, f64::from);
-        #[expect(clippy::cast_possible_truncation, reason = "Qdrant prints single precision")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "Qdrant prints single precision"
+        )]
         let bytes = bytes as f32;
         bytes / MIB
     };
@@ -120,7 +123,11 @@ pub(super) async fn check(
 }
 
 async fn look(served: &Served, collection: &Collection, weigh: bool) -> Result<Figures> {
-    let points = served.engine.condition(&collection.name).await?.points_count;
+    let points = served
+        .engine
+        .condition(&collection.name)
+        .await?
+        .points_count;
     let mut figures = Figures {
         points,
         vector_bytes: points.saturating_mul(vector_bytes(collection)),

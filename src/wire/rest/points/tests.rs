@@ -1,5 +1,7 @@
 //! What requests that write points are refused with, and what the good ones become.
 
+#![expect(clippy::indexing_slicing, reason = "a failed index is a failed test")]
+
 use qdrant_edge::{PointId, VectorPersisted, VectorStructPersisted};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
