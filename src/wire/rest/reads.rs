@@ -14,7 +14,7 @@ const FACET_HITS: usize = 10;
 
 /// `GetPoints`: points by their ids.
 #[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(rename = "PointRequest")]
+#[serde(expecting = "struct PointRequest")]
 pub struct RetrievePoints {
     #[serde(flatten)]
     #[validate(nested)]
@@ -31,7 +31,7 @@ pub struct RetrieveInternal {
 }
 
 #[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(rename = "ScrollRequest")]
+#[serde(expecting = "struct ScrollRequest")]
 pub struct ScrollPoints {
     #[serde(flatten)]
     #[validate(nested)]
@@ -40,7 +40,7 @@ pub struct ScrollPoints {
 }
 
 #[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(rename = "CountRequest")]
+#[serde(expecting = "struct CountRequest")]
 pub struct CountPoints {
     #[serde(flatten)]
     #[validate(nested)]
@@ -49,7 +49,7 @@ pub struct CountPoints {
 }
 
 #[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(rename = "FacetRequest")]
+#[serde(expecting = "struct FacetRequest")]
 pub struct FacetPoints {
     #[serde(flatten)]
     #[validate(nested)]
