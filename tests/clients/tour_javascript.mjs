@@ -250,9 +250,9 @@ const TESTS = {
         assert.equal(await client.deleteSnapshot(name, made.name), true);
         assert.deepEqual(await client.listSnapshots(name), []);
 
-        const shard = await client.createShardSnapshot(name, 0);
+        const shard = await client.createShardSnapshot(name, 0, { wait: true });
         assert.deepEqual(ids_of(await client.listShardSnapshots(name, 0)), [shard.name]);
-        assert.equal(await client.deleteShardSnapshot(name, 0, shard.name), true);
+        assert.equal(await client.deleteShardSnapshot(name, 0, shard.name, { wait: true }), true);
 
         const full = await client.createFullSnapshot();
         assert.ok(ids_of(await client.listFullSnapshots()).includes(full.name));
