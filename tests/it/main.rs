@@ -19,6 +19,7 @@ mod bodies;
 mod breaker;
 mod cli;
 mod client_faults;
+mod differences;
 mod embedded;
 mod headers;
 mod hostile;
