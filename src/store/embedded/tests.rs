@@ -1025,3 +1025,46 @@ fn what_an_upsert_leaves_out_is_found() {
         ["a", "b", "words"]
     );
 }
+
+#[test]
+fn a_new_log_keeps_its_numbers_whatever_the_engine_removes() {
+    let scratch = Scratch::new();
+    let (folder, wal) = (scratch.0.clone(), scratch.0.join("wal"));
+    let config = config(json!({"": {"size": 4096, "distance": "Dot"}}));
+    drop(EdgeShard::new(&folder, config::edge_config(&config)).unwrap());
+    for next in [0, 41] {
+        fs::remove_dir_all(&wal).unwrap();
+        log::create_empty(&wal, next).unwrap();
+        let before = closed_files(&wal);
+        let shard = EdgeShard::load(&folder, None).unwrap();
+        for _ in 0..5 {
+            let points: Vec<_> = (0..200)
+                .map(|id| json!({"id": id, "vector": vec![0.1; 4096]}))
+                .collect();
+            let upsert = operation(json!({"upsert_points": {"points": points}}));
+            shard.update(upsert).unwrap();
+        }
+        drop(shard);
+        let after = closed_files(&wal);
+        assert!(after.len() > before.len());
+        let kept = before
+            .iter()
+            .all(|(name, bytes)| after.get(name) == Some(bytes));
+        assert!(kept, "the file that says where the numbers begin is gone");
+        let mut numbers = Vec::new();
+        let log = log::Log::look(&wal).unwrap();
+        let end = log.replay(0, |number, _| numbers.push(number)).unwrap();
+        assert_eq!(numbers, (next..next + 5).collect::<Vec<_>>());
+        assert_eq!(end, next + 5);
+    }
+}
+
+fn closed_files(wal: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(wal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let closed = files.filter(|path| path.display().to_string().contains("closed-"));
+    closed
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
