@@ -49,11 +49,14 @@ pub(super) fn open(home: &Path, record: Record) -> Result<Opened> {
     let serial = record.serial;
     let mut declared = record.declared();
     let (shard, next) = if checkpoint.is_clean {
-        Checkpoint::new(checkpoint.operation, false).write(home)?;
-        (
-            refused::read(|| EdgeShard::load(&folder, None))?,
-            checkpoint.operation,
-        )
+        let next = checkpoint.operation;
+        Checkpoint::new(next, false).write(home)?;
+        // The log has nothing that the segments have not. A new one is sure to go on at `next`,
+        // whatever has become of the old: numbers given twice would be writes that do nothing.
+        let wal = folder.join("wal");
+        let renewed = folder::remove(&wal).and_then(|()| log::create_empty(&wal, next));
+        renewed.map_err(|error| cannot("put in order", &wal, error))?;
+        (refused::read(|| EdgeShard::load(&folder, None))?, next)
     } else {
         replay(home, checkpoint.operation, &mut declared)?
     };

@@ -1068,3 +1068,26 @@ fn closed_files(wal: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect()
 }
+
+#[tokio::test]
+async fn writes_count_after_the_log_of_a_closed_collection_was_lost() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    for id in 0..10 {
+        upsert(&store, id..id + 1).await;
+    }
+    drop(store);
+    let home = scratch.homes().pop().unwrap();
+    fs::remove_dir_all(home.join("shard/wal")).unwrap();
+    let store = scratch.store();
+    apply(&store, json!({"delete_points": {"ids": [1]}}))
+        .await
+        .unwrap();
+    let set = json!({"set_payload": {"payload": {"n": 0}, "points": [2]}});
+    assert_eq!(apply(&store, set).await.unwrap(), 12);
+    for store in [&store, &scratch.as_killed(&store).store()] {
+        assert_eq!(count(store, None).await, 9);
+        assert_eq!(point(store, 2).await.unwrap().0, json!({"n": 0}));
+    }
+}
