@@ -89,6 +89,10 @@ pub(super) struct Checkpoint {
     /// The collection was closed in good order and has not been opened since: nothing is to be
     /// replayed, nothing to be healed.
     pub(super) is_clean: bool,
+    /// The operation in which the engine broke, if it did since: it was not acknowledged, and
+    /// may be in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) broke_at: Option<u64>,
 }
 
 impl Checkpoint {
@@ -97,6 +101,14 @@ impl Checkpoint {
             version: FORMAT,
             operation,
             is_clean,
+            broke_at: None,
+        }
+    }
+
+    pub(super) fn broke_at(operation: u64, broke_at: u64) -> Self {
+        Self {
+            broke_at: Some(broke_at),
+            ..Self::new(operation, false)
         }
     }
 

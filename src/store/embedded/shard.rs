@@ -17,9 +17,9 @@ use qdrant_edge::{
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, warn};
 
-use super::record::Record;
+use super::record::{Checkpoint, Record};
 use super::refused::{self, Fault, refused};
 use super::{config, folder, recover, write};
 use crate::error::Result;
@@ -223,8 +223,12 @@ impl Shard {
                 Err(fault.into_error())
             }
             Err(fault @ Fault::Broken(_)) => {
-                // Whether it is in the log is not known; reopening finds out.
+                // Whether it is in the log is not known; reopening finds out, and leaves it out.
                 gate.is_suspect = true;
+                if let Err(error) = Checkpoint::broke_at(gate.checkpoint, number).write(&self.home)
+                {
+                    warn!(collection = self.name(), error = %error.chain(), "note the operation that broke off");
+                }
                 let fault = fault.into_error();
                 self.blame(&fault.to_string());
                 Err(fault)

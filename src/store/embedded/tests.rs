@@ -1091,3 +1091,80 @@ async fn writes_count_after_the_log_of_a_closed_collection_was_lost() {
         assert_eq!(point(store, 2).await.unwrap().0, json!({"n": 0}));
     }
 }
+
+/// Leaves `operations` in the log of a collection that was killed before it flushed them.
+fn log_without_flush(home: &Path, operations: Vec<Value>) {
+    let shard = EdgeShard::load(&home.join("shard"), None).unwrap();
+    for value in operations {
+        drop(refused::guarded(|| shard.update(operation(value))));
+    }
+    // Dropped, it would flush.
+    std::mem::forget(shard);
+}
+
+/// A copy of what is on disk now, so that nothing of this process holds it.
+fn copied(scratch: &Scratch) -> Scratch {
+    let copy = Scratch::new();
+    copy_all(&scratch.0, &copy.0);
+    copy
+}
+
+#[tokio::test]
+async fn a_point_that_was_deleted_later_keeps_no_logged_write_from_the_others() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    // Point 0 is not there any more, as when its deletion was flushed and the others were not.
+    upsert(&store, 1..100).await;
+    drop(store);
+    let home = scratch.homes().pop().unwrap();
+    let ids: Vec<u64> = (0..100).collect();
+    let vectors: Vec<_> = ids
+        .iter()
+        .map(|id| json!({"id": id, "vector": {"a": [0.5, 0.5]}}))
+        .collect();
+    let logged = vec![
+        json!({"set_payload": {"payload": {"s": 1}, "points": ids}}),
+        json!({"update_vectors": {"points": vectors}}),
+        json!({"delete_vectors": [{"points": ids}, ["b"]]}),
+    ];
+    log_without_flush(&home, logged);
+    record::Checkpoint::new(2, false).write(&home).unwrap();
+    let killed = copied(&scratch);
+    let store = killed.store();
+    let set = json!({"must": [{"key": "s", "match": {"value": 1}}]});
+    assert_eq!(count(&store, Some(set)).await, 99);
+    assert_eq!(point(&store, 99).await.unwrap().1, ["a"]);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_applied_is_kept_until_it_can() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..10).await;
+    drop(store);
+    let home = scratch.homes().pop().unwrap();
+    // The engine panics in the middle operation. Nothing says that it did so when it was written.
+    let sparse = json!({"indices": [1, 2], "values": [1.0]});
+    let at =
+        |id: u64| json!({"upsert_points": {"points": [{"id": id, "vector": {"a": [1.0, 1.0]}}]}});
+    let bad = json!({"sync_points": {"from_id": 50, "to_id": 51, "points": [{"id": 50, "vector": {"words": sparse}}]}});
+    log_without_flush(&home, vec![at(20), bad, at(21)]);
+    record::Checkpoint::new(2, false).write(&home).unwrap();
+    let killed = copied(&scratch);
+    for _ in 0..2 {
+        let store = killed.store();
+        let health = store.condition("c").await.unwrap().health;
+        assert!(matches!(health, Health::Red(_)), "{health:?}");
+    }
+    // Once it is known to have been answered with an error, the others are applied.
+    let home = killed.homes().pop().unwrap();
+    record::Checkpoint::broke_at(2, 3).write(&home).unwrap();
+    for _ in 0..2 {
+        let store = killed.store();
+        assert_eq!(count(&store, None).await, 12);
+        assert!(point(&store, 20).await.is_some() && point(&store, 21).await.is_some());
+        assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+    }
+}
