@@ -156,10 +156,9 @@ impl Catalog {
 
     /// A new folder, marked as not yet a collection.
     pub(super) fn new_home(&self) -> Result<PathBuf> {
-        let home = self
-            .folder
-            .collections()
-            .join(uuid::Uuid::new_v4().to_string());
+        let all = self.folder.collections();
+        folder::has_room(&all, folder::WRITE_BYTES)?;
+        let home = all.join(uuid::Uuid::new_v4().to_string());
         let made = fs::create_dir(&home).and_then(|()| fs::write(home.join(MAKING), b""));
         made.map_err(|error| cannot("make", &home, error))?;
         Ok(home)

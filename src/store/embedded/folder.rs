@@ -21,9 +21,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::wire::rest::refuse;
 
 /// The version of every file of ours in the folder.
 pub(super) const FORMAT: u32 = 1;
+
+/// What must be free for a write: a file of the log, and what the write adds to the segments.
+pub(super) const WRITE_BYTES: u64 = 64 * 1024 * 1024;
+/// What must be free for a collection to be opened. Less than for a write: what was kept from
+/// filling the disk can still be read after a restart.
+pub(super) const OPEN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The data folder, held for as long as this lives.
 pub(super) struct DataFolder {
@@ -132,6 +139,20 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Refuses, in Qdrant's words, if less than `bytes` are free where `path` is. The engine's files
+/// are mapped and have holes: a page of theirs that finds no room ends the process, so the disk
+/// must not be let get so full.
+pub(super) fn has_room(path: &Path, bytes: u64) -> Result<()> {
+    // Where it cannot be told, whatever is written there will show it.
+    let free = fs4::available_space(path).unwrap_or(u64::MAX);
+    if free >= bytes {
+        return Ok(());
+    }
+    Err(refuse::service_error(
+        "No space left on device: WAL buffer size exceeds available disk space",
+    ))
 }
 
 /// Something in the folder cannot be worked with.

@@ -50,6 +50,7 @@ pub(super) fn open(home: &Path, record: Record) -> Result<Opened> {
 }
 
 fn open_unguarded(home: &Path, record: Record) -> Result<Opened> {
+    folder::has_room(home, folder::OPEN_BYTES)?;
     let folder = home.join("shard");
     let checkpoint = Checkpoint::read(home)?;
     let serial = record.serial;

@@ -153,6 +153,7 @@ impl Shard {
     /// Applies one write. Blocks.
     pub(super) fn apply(&self, operation: UpdateOperation) -> Result<u64> {
         let mut gate = self.gate.lock();
+        folder::has_room(&self.home, folder::WRITE_BYTES)?;
         if gate.is_suspect {
             self.reopen(&mut gate)?;
         }

@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,9 @@ pub(super) fn write(shard: &Shard, into: &Path) -> Result<()> {
             files,
         };
         let beside = into.with_extension("partial");
+        let taken = taken(&shard.home, &manifest.files);
+        let taken = taken.map_err(|error| cannot("read", &shard.home, error))?;
+        has_room_for(into, taken)?;
         let written = pack(&shard.home, &manifest, &beside)
             .and_then(|()| fs::rename(&beside, into))
             .and_then(|()| into.parent().map_or(Ok(()), folder::sync_folder));
@@ -80,6 +84,20 @@ pub(super) fn write(shard: &Shard, into: &Path) -> Result<()> {
             cannot("write", into, error)
         })
     })
+}
+
+/// What the files take on the disk: most of them are holes.
+fn taken(home: &Path, files: &[Listed]) -> io::Result<u64> {
+    files.iter().try_fold(0, |sum, file| {
+        let blocks = fs::metadata(home.join(&file.path))?.blocks();
+        Ok(sum + blocks * 512)
+    })
+}
+
+/// Whether `bytes` fit beside what writes need.
+fn has_room_for(path: &Path, bytes: u64) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    folder::has_room(folder, bytes.saturating_add(folder::WRITE_BYTES))
 }
 
 fn pack(home: &Path, manifest: &Manifest, into: &Path) -> io::Result<()> {
@@ -190,6 +208,8 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
         Some(entry) => manifest(&mut entry.map_err(bad)?)?,
         None => return Err(damaged("it is empty")),
     };
+    let bytes = fs::metadata(from).map_err(|error| cannot("read", from, error))?;
+    has_room_for(home, bytes.len())?;
     let mut left: std::collections::HashMap<_, _> = manifest
         .files
         .iter()

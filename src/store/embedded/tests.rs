@@ -1168,3 +1168,14 @@ async fn a_log_that_cannot_be_applied_is_kept_until_it_can() {
         assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
     }
 }
+
+#[test]
+fn a_disk_with_too_little_room_is_told_in_qdrants_words() {
+    let scratch = Scratch::new();
+    folder::has_room(&scratch.0, 0).unwrap();
+    let error = folder::has_room(&scratch.0, u64::MAX).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
+    );
+}
