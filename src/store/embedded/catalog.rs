@@ -281,6 +281,11 @@ pub(super) fn mark_deleted(home: &Path) -> Result<()> {
 
 /// Ends a deleted shard and removes its files. Blocks until the last call in it is over.
 pub(super) fn dispose(shard: &Shard) {
+    // Writes that wait for room in its log need none any more.
+    shard.room.send_replace(true);
+    // Not at the seat, where those who come after one that waits wait too: an optimisation may
+    // have long to go, and what still reads here would keep the turns of other collections.
+    shard.wait_for_calm();
     let old = std::mem::replace(&mut *shard.seat.write(), Seat::Deleted);
     drop(refused::guarded(|| {
         drop(old);

@@ -1179,3 +1179,79 @@ fn a_disk_with_too_little_room_is_told_in_qdrants_words() {
         "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
     );
 }
+
+#[tokio::test]
+async fn writes_that_waited_for_room_in_the_log_go_on_once_it_is_in_the_segments() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    // As when the log was full and something other than the keeper wrote the segments out.
+    let shard = store.catalog.get("c").unwrap();
+    shard.room.send_replace(false);
+    let write = upsert(&store, 0..3);
+    tokio::time::timeout(Duration::from_secs(20), write)
+        .await
+        .unwrap();
+    assert_eq!(count(&store, None).await, 3);
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_room_ends_when_its_collection_is_deleted() {
+    let scratch = Scratch::new();
+    let store = Arc::new(scratch.store());
+    store.create("c", two()).await.unwrap();
+    let shard = store.catalog.get("c").unwrap();
+    let gate = shard.gate.lock();
+    shard.room.send_replace(false);
+    let own = Arc::clone(&store);
+    let write = crate::task::spawn("writer", async move {
+        apply(&own, json!({"delete_points": {"ids": [1]}})).await
+    });
+    while shard.turn.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(store.delete("c").await.unwrap());
+    drop(gate);
+    // Whether before the deletion or after it does not matter.
+    let ended = tokio::time::timeout(Duration::from_secs(20), write);
+    drop(ended.await.unwrap());
+}
+
+#[tokio::test]
+async fn reads_of_a_collection_that_is_being_deleted_do_not_wait_for_its_optimisation() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    let shard = store.catalog.get("c").unwrap();
+    shard.gate.lock().is_optimising = true;
+    let (own, optimisation) = (Arc::clone(&shard), shard.seat.read());
+    let disposal = std::thread::spawn(move || catalog::dispose(&own));
+    // One that waits for the seat to itself would show in a moment.
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        assert!(shard.seat.try_read().is_some(), "a read has to wait");
+        std::thread::yield_now();
+    }
+    drop(optimisation);
+    shard.gate.lock().is_optimising = false;
+    shard.calm.notify_all();
+    disposal.join().unwrap();
+    assert!(!shard.home.exists());
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_collection_that_is_busy() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("busy", two()).await.unwrap();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..3).await;
+    let busy = store.catalog.get("busy").unwrap();
+    let gate = busy.gate.lock();
+    let began = Instant::now();
+    store.close(Duration::from_millis(300));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    drop(gate);
+    let c = store.catalog.get("c").unwrap();
+    assert!(record::Checkpoint::read(&c.home).unwrap().is_clean);
+}
