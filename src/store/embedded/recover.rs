@@ -188,7 +188,9 @@ impl Replayer<'_> {
                 let error = fault.into_error();
                 warn!(number, %error, "an operation in the log is refused again");
             }
-            Err(fault @ Fault::Broken(_)) => self.broken = Some(fault.into_error()),
+            Err(fault @ (Fault::Broken(_) | Fault::Panicked(_))) => {
+                self.broken = Some(fault.into_error())
+            }
         }
         self.next += 1;
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qdrant_edge::{
@@ -576,10 +577,7 @@ async fn optimising_turns_yellow_into_green_and_loses_nothing() {
     assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
     let shard = store.catalog.get("c").unwrap();
     upsert(&store, 0..400).await;
-    shard
-        .signs
-        .is_queued
-        .store(true, std::sync::atomic::Ordering::Release);
+    shard.signs.is_queued.store(true, Ordering::Release);
     assert_eq!(store.condition("c").await.unwrap().health, Health::Yellow);
     shard.optimise();
     let condition = store.condition("c").await.unwrap();
@@ -1254,4 +1252,50 @@ async fn closing_does_not_wait_for_a_collection_that_is_busy() {
     drop(gate);
     let c = store.catalog.get("c").unwrap();
     assert!(record::Checkpoint::read(&c.home).unwrap().is_clean);
+}
+
+#[tokio::test]
+async fn a_failed_optimisation_is_red_until_one_succeeds() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    let shard = store.catalog.get("c").unwrap();
+    // A file stands where the optimiser makes its segments.
+    let temporary = shard.folder().join("temp_segments");
+    folder::remove(&temporary).unwrap();
+    fs::write(&temporary, b"").unwrap();
+    shard.signs.is_queued.store(true, Ordering::Release);
+    upsert(&store, 0..400).await;
+    shard.optimise();
+    let health = store.condition("c").await.unwrap().health;
+    assert!(
+        matches!(&health, Health::Red(why) if why.contains("optimisation")),
+        "{health:?}"
+    );
+    fs::remove_file(&temporary).unwrap();
+    upsert(&store, 400..401).await;
+    shard.optimise();
+    assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+    assert_eq!(count(&store, None).await, 401);
+}
+
+#[tokio::test]
+async fn a_change_of_the_schema_that_could_not_be_declared_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..3).await;
+    let home = scratch.homes().pop().unwrap();
+    let in_the_way = home.join("collection.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let late = json!({"create_vector_name": {"vector_name": "late", "config": {"dense": {"size": 4, "distance": "Dot"}}}});
+    assert!(apply(&store, late).await.is_err());
+    fs::remove_dir(&in_the_way).unwrap();
+    upsert(&store, 3..4).await;
+    for store in [&store, &scratch.as_killed(&store).store()] {
+        let declared = store.collection("c").await.unwrap().unwrap();
+        assert!(declared.config.vector("late").is_some());
+        assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+        assert_eq!(count(store, None).await, 4);
+    }
 }

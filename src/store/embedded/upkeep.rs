@@ -146,14 +146,17 @@ impl Shard {
         gate.optimised_at = Instant::now();
         match done {
             Ok(Ok(did)) => {
+                self.praise_optimiser();
                 signs.settled.store(written, Ordering::Release);
                 if did {
                     info!(collection = self.name(), took = ?began.elapsed(), "optimised");
                 }
             }
             Ok(Err(fault)) => {
-                let why = fault.into_error().to_string();
-                self.blame(&format!("the last optimisation failed: {why}"));
+                // A panic leaves segments wrapped whose deletions are in memory alone: a flush
+                // must not move the checkpoint past them before they are reopened.
+                gate.is_suspect |= matches!(fault, Fault::Panicked(_));
+                self.blame_optimiser(&fault.into_error().to_string());
                 // Not again before something has changed.
                 signs.settled.store(written, Ordering::Release);
             }
