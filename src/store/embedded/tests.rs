@@ -1299,3 +1299,45 @@ async fn a_change_of_the_schema_that_could_not_be_declared_is_not_forgotten() {
         assert_eq!(count(store, None).await, 4);
     }
 }
+
+#[tokio::test]
+async fn a_snapshot_that_lists_other_files_than_a_collections_is_refused() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..5).await;
+    let whole = store.snapshots_folder().join("one.snapshot");
+    store.snapshot("c", &whole).await.unwrap();
+    let manifest = tar::Archive::new(fs::File::open(&whole).unwrap())
+        .entries()
+        .unwrap()
+        .map(|entry| serde_json::from_reader::<_, Value>(entry.unwrap()).unwrap())
+        .next()
+        .unwrap();
+    for path in [
+        "deleted",
+        "repair.json",
+        "shard/wal/closed-7",
+        "shard/segments/../../../../escaped",
+        "/tmp/outrigger-escaped",
+    ] {
+        let mut listed = manifest.clone();
+        listed["files"] = json!([{"path": path, "bytes": 0, "crc32c": 0}]);
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, bytes) in [("manifest.json", listed.to_string()), (path, String::new())] {
+            let mut head = tar::Header::new_gnu();
+            head.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            head.set_size(bytes.len().try_into().unwrap());
+            head.set_mode(0o644);
+            head.set_cksum();
+            archive.append(&head, bytes.as_bytes()).unwrap();
+        }
+        let hostile = scratch.0.join("hostile");
+        fs::write(&hostile, archive.into_inner().unwrap()).unwrap();
+        let error = store.restore("d", &hostile).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadInput, "{path}");
+        assert!(error.to_string().contains("should not"), "{error}");
+    }
+    assert_eq!(store.names().await.unwrap(), ["c"]);
+    assert!(!Path::new("/tmp/outrigger-escaped").exists() && !scratch.0.join("escaped").exists());
+}
