@@ -49,8 +49,7 @@ impl Catalog {
     /// with what is wrong; the others open.
     pub(super) fn open(root: &Path) -> Result<Self> {
         let folder = DataFolder::take(root)?;
-        let aliases = folder::read_json::<AliasFile>(&folder.aliases())?;
-        let aliases = aliases.map_or_else(BTreeMap::new, |file| file.aliases);
+        let aliases = read_aliases(&folder.aliases())?;
         let catalog = Self {
             folder,
             shards: RwLock::default(),
@@ -211,6 +210,19 @@ impl Catalog {
         folder::write_json(&self.folder.aliases(), &file)?;
         *self.aliases.write() = Arc::new(file.aliases);
         Ok(())
+    }
+}
+
+/// Damaged aliases keep no collection from being served: they are put aside, and told.
+fn read_aliases(path: &Path) -> Result<BTreeMap<String, String>> {
+    match folder::read_json::<AliasFile>(path) {
+        Ok(file) => Ok(file.map_or_else(BTreeMap::new, |file| file.aliases)),
+        Err(why) => {
+            let aside = path.with_extension("damaged");
+            fs::rename(path, &aside).map_err(|error| cannot("put aside", path, error))?;
+            error!(file = %path.display(), kept_as = %aside.display(), error = %why.chain(), "the aliases are damaged; the collections are served without them");
+            Ok(BTreeMap::new())
+        }
     }
 }
 

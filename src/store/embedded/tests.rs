@@ -1341,3 +1341,19 @@ async fn a_snapshot_that_lists_other_files_than_a_collections_is_refused() {
     assert_eq!(store.names().await.unwrap(), ["c"]);
     assert!(!Path::new("/tmp/outrigger-escaped").exists() && !scratch.0.join("escaped").exists());
 }
+
+#[tokio::test]
+async fn damaged_aliases_are_put_aside_and_the_collections_open() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    drop(store);
+    fs::write(scratch.0.join("aliases.json"), b"\0\0\0").unwrap();
+    for _ in 0..2 {
+        let store = scratch.store();
+        assert_eq!(store.names().await.unwrap(), ["c"]);
+        assert!(store.aliases().await.unwrap().is_empty());
+    }
+    let kept = fs::read(scratch.0.join("aliases.damaged")).unwrap();
+    assert_eq!(kept, b"\0\0\0");
+}
