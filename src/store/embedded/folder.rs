@@ -7,12 +7,14 @@
 //!     making | deleted      present while it is being made, or once it has been deleted
 //!     collection.json       the record: name, configuration, payload indexes
 //!     checkpoint.json       operations below this number are in the segments
+//!     files.json            the segments' files and their sizes when it was closed in good order
 //!     shard/                the engine's own
 //! snapshots/                files that clients may fetch
 //! ```
 //!
 //! A file of ours is replaced whole: written beside, synced, renamed, and the folder synced.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -126,6 +128,23 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     };
     let value = serde_json::from_slice(&bytes).map_err(|error| cannot("read", path, error))?;
     Ok(Some(value))
+}
+
+/// Every file below `root` with its size.
+pub(super) fn sizes(root: &Path) -> io::Result<BTreeMap<PathBuf, u64>> {
+    let (mut found, mut left) = (BTreeMap::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let (path, about) = (entry.path(), entry.metadata()?);
+            if about.is_dir() {
+                left.push(path);
+            } else if let Ok(inside) = path.strip_prefix(root) {
+                found.insert(inside.to_path_buf(), about.len());
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Removes a folder or a file, whichever is there, if any is.

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::folder::{self, FORMAT, cannot};
 use super::log::{self, Log};
-use super::record::{Checkpoint, Record};
+use super::record::{Checkpoint, Inventory, Record};
 use super::refused::{self, Fault};
 use super::shard::{Gate, SchemaChange, Seat, Shard, write_payload_indexes};
 use super::{check, config, write};
@@ -57,6 +57,7 @@ fn open_unguarded(home: &Path, record: Record) -> Result<Opened> {
     let mut declared = record.declared();
     let (shard, next) = if checkpoint.is_clean {
         let next = checkpoint.operation;
+        Inventory::check(home)?;
         Checkpoint::new(next, false).write(home)?;
         // The log has nothing that the segments have not. A new one is sure to go on at `next`,
         // whatever has become of the old: numbers given twice would be writes that do nothing.

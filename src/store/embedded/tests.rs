@@ -1357,3 +1357,39 @@ async fn damaged_aliases_are_put_aside_and_the_collections_open() {
     let kept = fs::read(scratch.0.join("aliases.damaged")).unwrap();
     assert_eq!(kept, b"\0\0\0");
 }
+
+#[tokio::test]
+async fn a_file_that_went_missing_or_lost_its_end_is_told() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    store.create("fine", two()).await.unwrap();
+    upsert(&store, 0..10).await;
+    let home = store.catalog.get("c").unwrap().home.clone();
+    drop(store);
+    let files = folder::sizes(&home.join("shard/segments")).unwrap();
+    let is_mapping = |path: &&PathBuf| path.ends_with("mutable_id_tracker.mappings");
+    let mapping = files.keys().find(is_mapping).unwrap();
+    for is_gone in [true, false] {
+        let damaged = copied(&scratch);
+        let inside = home.strip_prefix(&scratch.0).unwrap();
+        let file = damaged.0.join(inside).join("shard/segments").join(mapping);
+        let bytes = fs::read(&file).unwrap();
+        if is_gone {
+            fs::remove_file(&file).unwrap();
+        } else {
+            fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        }
+        let store = damaged.store();
+        let health = store.condition("c").await.unwrap().health;
+        assert!(
+            matches!(&health, Health::Red(why) if why.contains("mutable_id_tracker.mappings")),
+            "{health:?}"
+        );
+        assert_eq!(store.condition("fine").await.unwrap().health, Health::Green);
+        drop(store);
+        // Nothing was made of it: with the file back all is well.
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(count(&damaged.store(), None).await, 10);
+    }
+}

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::log::Log;
-use super::record::Checkpoint;
+use super::record::{Checkpoint, Inventory};
 use super::refused::{self, Fault};
 use super::shard::{Gate, Seat, Shard};
 use crate::error::Result;
@@ -217,7 +217,8 @@ impl Shard {
         });
         if closed.is_ok()
             && gate.checkpoint == gate.next
-            && let Err(error) = Checkpoint::new(gate.next, true).write(&self.home)
+            && let Err(error) = Inventory::write(&self.home)
+                .and_then(|()| Checkpoint::new(gate.next, true).write(&self.home))
         {
             debug!(collection = self.name(), error = %error.chain(), "note the clean close");
         }
