@@ -190,7 +190,7 @@ impl Replayer<'_> {
                 warn!(number, %error, "an operation in the log is refused again");
             }
             Err(fault @ (Fault::Broken(_) | Fault::Panicked(_))) => {
-                self.broken = Some(fault.into_error())
+                self.broken = Some(fault.into_error());
             }
         }
         self.next += 1;

@@ -1198,18 +1198,17 @@ async fn a_write_that_waits_for_room_ends_when_its_collection_is_deleted() {
     let scratch = Scratch::new();
     let store = Arc::new(scratch.store());
     store.create("c", two()).await.unwrap();
-    let shard = store.catalog.get("c").unwrap();
-    let gate = shard.gate.lock();
+    let shard = store.catalog.delete("c").unwrap().unwrap();
     shard.room.send_replace(false);
-    let own = Arc::clone(&store);
+    let (own, of) = (Arc::clone(&store), Arc::clone(&shard));
     let write = crate::task::spawn("writer", async move {
-        apply(&own, json!({"delete_points": {"ids": [1]}})).await
+        let delete = operation(json!({"delete_points": {"ids": [1]}}));
+        own.pool.apply(of, delete).await
     });
     while shard.turn.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(store.delete("c").await.unwrap());
-    drop(gate);
+    catalog::dispose(&shard);
     // Whether before the deletion or after it does not matter.
     let ended = tokio::time::timeout(Duration::from_secs(20), write);
     drop(ended.await.unwrap());
