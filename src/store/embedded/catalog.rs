@@ -49,8 +49,7 @@ impl Catalog {
     /// with what is wrong; the others open.
     pub(super) fn open(root: &Path) -> Result<Self> {
         let folder = DataFolder::take(root)?;
-        let aliases = folder::read_json::<AliasFile>(&folder.aliases())?;
-        let aliases = aliases.map_or_else(BTreeMap::new, |file| file.aliases);
+        let aliases = read_aliases(&folder.aliases())?;
         let catalog = Self {
             folder,
             shards: RwLock::default(),
@@ -156,10 +155,9 @@ impl Catalog {
 
     /// A new folder, marked as not yet a collection.
     pub(super) fn new_home(&self) -> Result<PathBuf> {
-        let home = self
-            .folder
-            .collections()
-            .join(uuid::Uuid::new_v4().to_string());
+        let all = self.folder.collections();
+        folder::has_room(&all, folder::WRITE_BYTES)?;
+        let home = all.join(uuid::Uuid::new_v4().to_string());
         let made = fs::create_dir(&home).and_then(|()| fs::write(home.join(MAKING), b""));
         made.map_err(|error| cannot("make", &home, error))?;
         Ok(home)
@@ -212,6 +210,19 @@ impl Catalog {
         folder::write_json(&self.folder.aliases(), &file)?;
         *self.aliases.write() = Arc::new(file.aliases);
         Ok(())
+    }
+}
+
+/// Damaged aliases keep no collection from being served: they are put aside, and told.
+fn read_aliases(path: &Path) -> Result<BTreeMap<String, String>> {
+    match folder::read_json::<AliasFile>(path) {
+        Ok(file) => Ok(file.map_or_else(BTreeMap::new, |file| file.aliases)),
+        Err(why) => {
+            let aside = path.with_extension("damaged");
+            fs::rename(path, &aside).map_err(|error| cannot("put aside", path, error))?;
+            error!(file = %path.display(), kept_as = %aside.display(), error = %why.chain(), "the aliases are damaged; the collections are served without them");
+            Ok(BTreeMap::new())
+        }
     }
 }
 
@@ -282,6 +293,11 @@ pub(super) fn mark_deleted(home: &Path) -> Result<()> {
 
 /// Ends a deleted shard and removes its files. Blocks until the last call in it is over.
 pub(super) fn dispose(shard: &Shard) {
+    // Writes that wait for room in its log need none any more.
+    shard.room.send_replace(true);
+    // Not at the seat, where those who come after one that waits wait too: an optimisation may
+    // have long to go, and what still reads here would keep the turns of other collections.
+    shard.wait_for_calm();
     let old = std::mem::replace(&mut *shard.seat.write(), Seat::Deleted);
     drop(refused::guarded(|| {
         drop(old);

@@ -7,12 +7,14 @@
 //!     making | deleted      present while it is being made, or once it has been deleted
 //!     collection.json       the record: name, configuration, payload indexes
 //!     checkpoint.json       operations below this number are in the segments
+//!     files.json            the segments' files and their sizes when it was closed in good order
 //!     shard/                the engine's own
 //! snapshots/                files that clients may fetch
 //! ```
 //!
 //! A file of ours is replaced whole: written beside, synced, renamed, and the folder synced.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,9 +23,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::wire::rest::refuse;
 
 /// The version of every file of ours in the folder.
 pub(super) const FORMAT: u32 = 1;
+
+/// What must be free for a write: a file of the log, and what the write adds to the segments.
+pub(super) const WRITE_BYTES: u64 = 64 * 1024 * 1024;
+/// What must be free for a collection to be opened. Less than for a write: what was kept from
+/// filling the disk can still be read after a restart.
+pub(super) const OPEN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The data folder, held for as long as this lives.
 pub(super) struct DataFolder {
@@ -121,6 +130,23 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(Some(value))
 }
 
+/// Every file below `root` with its size.
+pub(super) fn sizes(root: &Path) -> io::Result<BTreeMap<PathBuf, u64>> {
+    let (mut found, mut left) = (BTreeMap::new(), vec![root.to_path_buf()]);
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let (path, about) = (entry.path(), entry.metadata()?);
+            if about.is_dir() {
+                left.push(path);
+            } else if let Ok(inside) = path.strip_prefix(root) {
+                found.insert(inside.to_path_buf(), about.len());
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Removes a folder or a file, whichever is there, if any is.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let removed = if path.is_dir() {
@@ -132,6 +158,20 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Refuses, in Qdrant's words, if less than `bytes` are free where `path` is. The engine's files
+/// are mapped and have holes: a page of theirs that finds no room ends the process, so the disk
+/// must not be let get so full.
+pub(super) fn has_room(path: &Path, bytes: u64) -> Result<()> {
+    // Where it cannot be told, whatever is written there will show it.
+    let free = fs4::available_space(path).unwrap_or(u64::MAX);
+    if free >= bytes {
+        return Ok(());
+    }
+    Err(refuse::service_error(
+        "No space left on device: WAL buffer size exceeds available disk space",
+    ))
 }
 
 /// Something in the folder cannot be worked with.

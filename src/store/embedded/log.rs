@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The first entry whose checksum does not hold is the end. The last closed file carries the
-//! numbering and is never removed. A folder with nothing but a `closed-N` that holds no entry is a
-//! log that goes on at N.
+//! numbering and is never removed. A folder with nothing but a `closed-N` that holds one entry is a
+//! log that goes on at N + 1.
 
 use std::fs;
 use std::io;
@@ -122,13 +122,23 @@ impl Log {
     }
 }
 
-/// Makes `folder` a log that holds nothing and goes on at `next`.
+/// Makes `folder` a log that holds nothing to replay and goes on at `next`.
+///
+/// The file that says so has one entry, which stands for the operation before. The engine removes
+/// a closed file without entries just before it closes the next one: a kill between the two would
+/// leave a log without numbers.
 pub(super) fn create_empty(folder: &Path, next: u64) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let mut bytes = [0_u8; 32];
-    bytes[..3].copy_from_slice(b"wal");
-    bytes[4..8].copy_from_slice(&0x6f75_7472_u32.to_le_bytes());
-    let path = folder.join(format!("closed-{next}"));
+    let Some(before) = next.checked_sub(1) else {
+        return super::folder::sync_folder(folder);
+    };
+    let (seed, mut entry) = (0x6f75_7472_u32, [0_u8; 20]);
+    entry[..HEADER_BYTES].copy_from_slice(&8_u64.to_le_bytes());
+    let mut bytes = b"wal\0".to_vec();
+    bytes.extend(seed.to_le_bytes());
+    bytes.extend(entry);
+    bytes.extend(crc32c(!seed.reverse_bits(), &entry).to_le_bytes());
+    let path = folder.join(format!("closed-{before}"));
     fs::write(&path, bytes)?;
     fs::File::open(&path)?.sync_all()?;
     super::folder::sync_folder(folder)

@@ -1,21 +1,25 @@
-//! What a collection's folder says of the collection: `collection.json` and `checkpoint.json`.
+//! What a collection's folder says of the collection: `collection.json`, `checkpoint.json` and
+//! `files.json`.
 //!
 //! Writing the record is what makes a new collection exist. Where a restore was cut short two
 //! folders may carry one name: the higher `serial` is the newer.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use qdrant_edge::{JsonPath, PayloadFieldSchema};
 use serde::{Deserialize, Serialize};
 
-use super::folder::{self, FORMAT};
+use super::folder::{self, FORMAT, cannot};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::store::engine::Collection;
 use crate::wire::rest::CollectionConfig;
 
 const RECORD: &str = "collection.json";
 const CHECKPOINT: &str = "checkpoint.json";
+const INVENTORY: &str = "files.json";
+const SEGMENTS: &str = "shard/segments";
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Record {
@@ -89,6 +93,10 @@ pub(super) struct Checkpoint {
     /// The collection was closed in good order and has not been opened since: nothing is to be
     /// replayed, nothing to be healed.
     pub(super) is_clean: bool,
+    /// The operation in which the engine broke, if it did since: it was not acknowledged, and
+    /// may be in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) broke_at: Option<u64>,
 }
 
 impl Checkpoint {
@@ -97,6 +105,14 @@ impl Checkpoint {
             version: FORMAT,
             operation,
             is_clean,
+            broke_at: None,
+        }
+    }
+
+    pub(super) fn broke_at(operation: u64, broke_at: u64) -> Self {
+        Self {
+            broke_at: Some(broke_at),
+            ..Self::new(operation, false)
         }
     }
 
@@ -113,6 +129,41 @@ impl Checkpoint {
 
     pub(super) fn write(self, home: &Path) -> Result<()> {
         folder::write_json(&home.join(CHECKPOINT), &self)
+    }
+}
+
+/// The files of the segments as a clean close left them. The engine takes some that are missing or
+/// cut short for empty.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Inventory {
+    version: u32,
+    bytes: BTreeMap<PathBuf, u64>,
+}
+
+impl Inventory {
+    pub(super) fn write(home: &Path) -> Result<()> {
+        let bytes = folder::sizes(&home.join(SEGMENTS));
+        let inventory = Self {
+            version: FORMAT,
+            bytes: bytes.map_err(|error| cannot("list", home, error))?,
+        };
+        folder::write_json(&home.join(INVENTORY), &inventory)
+    }
+
+    /// Names the first file that is not what it was.
+    pub(super) fn check(home: &Path) -> Result<()> {
+        let Some(inventory) = folder::read_json::<Self>(&home.join(INVENTORY))? else {
+            return Ok(());
+        };
+        for (path, bytes) in &inventory.bytes {
+            let path = home.join(SEGMENTS).join(path);
+            let found = fs::metadata(&path).map_err(|error| cannot("read", &path, error))?;
+            if found.len() != *bytes {
+                let (found, text) = (found.len(), "bytes are left of");
+                return Err(cannot("read", &path, format!("{found} {text} {bytes}")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -22,11 +22,11 @@ use tracing::{info, warn};
 
 use super::folder::{self, FORMAT, cannot};
 use super::log::{self, Log};
-use super::record::{Checkpoint, Record};
-use super::refused;
+use super::record::{Checkpoint, Inventory, Record};
+use super::refused::{self, Fault};
 use super::shard::{Gate, SchemaChange, Seat, Shard, write_payload_indexes};
 use super::{check, config, write};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::engine::Collection;
 
 /// Copies of points on their way out of the segments and back in.
@@ -43,19 +43,30 @@ pub(super) struct Opened {
     pub(super) declared: Collection,
 }
 
+/// A panic on the way, one while closing what could not be opened included, is an error.
 pub(super) fn open(home: &Path, record: Record) -> Result<Opened> {
+    let opened = refused::guarded(|| Ok(open_unguarded(home, record)));
+    opened.map_err(Fault::into_error)?
+}
+
+fn open_unguarded(home: &Path, record: Record) -> Result<Opened> {
+    folder::has_room(home, folder::OPEN_BYTES)?;
     let folder = home.join("shard");
     let checkpoint = Checkpoint::read(home)?;
     let serial = record.serial;
     let mut declared = record.declared();
     let (shard, next) = if checkpoint.is_clean {
-        Checkpoint::new(checkpoint.operation, false).write(home)?;
-        (
-            refused::read(|| EdgeShard::load(&folder, None))?,
-            checkpoint.operation,
-        )
+        let next = checkpoint.operation;
+        Inventory::check(home)?;
+        Checkpoint::new(next, false).write(home)?;
+        // The log has nothing that the segments have not. A new one is sure to go on at `next`,
+        // whatever has become of the old: numbers given twice would be writes that do nothing.
+        let wal = folder.join("wal");
+        let renewed = folder::remove(&wal).and_then(|()| log::create_empty(&wal, next));
+        renewed.map_err(|error| cannot("put in order", &wal, error))?;
+        (refused::read(|| EdgeShard::load(&folder, None))?, next)
     } else {
-        replay(home, checkpoint.operation, &mut declared)?
+        replay(home, checkpoint, &mut declared)?
     };
     if !checkpoint.is_clean {
         Record::new(serial, &declared).write(home)?;
@@ -71,8 +82,8 @@ pub(super) fn open(home: &Path, record: Record) -> Result<Opened> {
 }
 
 /// Opens the shard and brings it to where its log ends.
-fn replay(home: &Path, checkpoint: u64, declared: &mut Collection) -> Result<(EdgeShard, u64)> {
-    let folder = home.join("shard");
+fn replay(home: &Path, noted: Checkpoint, declared: &mut Collection) -> Result<(EdgeShard, u64)> {
+    let (folder, checkpoint) = (home.join("shard"), noted.operation);
     let (wal, aside) = (folder.join("wal"), folder.join("wal.old"));
     let tidy = |path: &Path, done: std::io::Result<()>| {
         done.map_err(|error| cannot("put in order", path, error))
@@ -106,12 +117,18 @@ fn replay(home: &Path, checkpoint: u64, declared: &mut Collection) -> Result<(Ed
         shard: &shard,
         declared,
         next: from,
+        broke_at: noted.broke_at,
         replayed: 0,
         upserted: Vec::new(),
+        broken: None,
     };
     let end = old.replay(from, |number, operation| replayer.apply(number, operation));
     let end = end.map_err(|error| cannot("replay", &aside, error))?;
     replayer.fill_up_to(end);
+    // The log stays where it is: what is in it was acknowledged.
+    if let Some(error) = replayer.broken {
+        return Err(error);
+    }
     let (mut next, replayed) = (replayer.next, replayer.replayed);
     // The kill may have come between an upsert and what it still had to take away.
     for leftover in write::leftovers(&shard, replayer.upserted)? {
@@ -133,18 +150,33 @@ struct Replayer<'r> {
     shard: &'r EdgeShard,
     declared: &'r mut Collection,
     next: u64,
+    /// An operation that is left out: the engine broke in it when it was written.
+    broke_at: Option<u64>,
     replayed: u64,
     /// What the last operation wrote, if it was an upsert, and what it left out.
     upserted: Vec<(PointId, Vec<String>)>,
+    /// The disk, the data, or a bug: nothing is applied after this.
+    broken: Option<Error>,
 }
 
 impl Replayer<'_> {
     fn apply(&mut self, number: u64, mut operation: UpdateOperation) {
         self.fill_up_to(number);
+        if self.broken.is_some() || self.broke_at == Some(number) {
+            return;
+        }
         check::as_fits_now(&self.shard.config(), &mut operation);
-        let change = SchemaChange::of(&operation);
         self.upserted = write::left_out(self.shard, &operation);
-        // What failed when it was written fails again, and is in nobody's answer.
+        match write::only_what_is_there(self.shard, operation) {
+            Ok(Some(operation)) => self.update(operation),
+            Ok(None) => {}
+            Err(error) => self.broken = Some(error),
+        }
+    }
+
+    fn update(&mut self, operation: UpdateOperation) {
+        let number = self.next;
+        let change = SchemaChange::of(&operation);
         match refused::guarded(|| self.shard.update(operation)) {
             Ok(()) => {
                 self.replayed += 1;
@@ -152,9 +184,13 @@ impl Replayer<'_> {
                     change.apply(self.declared);
                 }
             }
-            Err(fault) => {
+            // What was refused when it was written is refused again, and is in nobody's answer.
+            Err(fault @ Fault::Refused(_)) => {
                 let error = fault.into_error();
                 warn!(number, %error, "an operation in the log is refused again");
+            }
+            Err(fault @ (Fault::Broken(_) | Fault::Panicked(_))) => {
+                self.broken = Some(fault.into_error());
             }
         }
         self.next += 1;
@@ -163,11 +199,8 @@ impl Replayer<'_> {
     /// Takes up the numbers of operations that cannot be read, so that those after them keep
     /// theirs.
     fn fill_up_to(&mut self, number: u64) {
-        while self.next < number {
-            drop(refused::guarded(|| {
-                self.shard.update(write::upsert(Vec::new()))
-            }));
-            self.next += 1;
+        while self.next < number && self.broken.is_none() {
+            self.update(write::upsert(Vec::new()));
         }
     }
 }

@@ -15,13 +15,15 @@ pub(super) enum Fault {
     Refused(OperationError),
     /// The disk, the data, or a bug: what the call has done is not known.
     Broken(String),
+    /// It panicked: what it holds in memory is half done as well.
+    Panicked(String),
 }
 
 impl Fault {
     pub(super) fn into_error(self) -> Error {
         match self {
             Self::Refused(error) => refused(error),
-            Self::Broken(text) => refuse::service_error(&text),
+            Self::Broken(text) | Self::Panicked(text) => refuse::service_error(&text),
         }
     }
 }
@@ -43,7 +45,7 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, OperationError>) -> Re
             // The engine likes to panic with a whole backtrace in its words.
             let said = said.split(", backtrace:").next().unwrap_or_default();
             let said: String = said.chars().take(TEXT_CHARS_MAX).collect();
-            Err(Fault::Broken(format!(
+            Err(Fault::Panicked(format!(
                 "the engine stopped in the middle of the call: {said}"
             )))
         }

@@ -17,9 +17,9 @@ use qdrant_edge::{
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{error, warn};
 
-use super::record::Record;
+use super::record::{Checkpoint, Record};
 use super::refused::{self, Fault, refused};
 use super::{config, folder, recover, write};
 use crate::error::Result;
@@ -31,6 +31,8 @@ const PAYLOAD_INDEXES: &str = "payload_index.json";
 
 /// How long a change of the vectors waits for an optimisation to end.
 const SCHEMA_PATIENCE: Duration = Duration::from_secs(20);
+
+const OPTIMISATION_FAILED: &str = "the last optimisation failed";
 
 pub(super) struct Shard {
     pub(super) home: PathBuf,
@@ -153,6 +155,7 @@ impl Shard {
     /// Applies one write. Blocks.
     pub(super) fn apply(&self, operation: UpdateOperation) -> Result<u64> {
         let mut gate = self.gate.lock();
+        folder::has_room(&self.home, folder::WRITE_BYTES)?;
         if gate.is_suspect {
             self.reopen(&mut gate)?;
         }
@@ -212,8 +215,13 @@ impl Shard {
         match result {
             Ok(()) => {
                 self.count(gate);
-                if let Some(change) = schema {
-                    self.redeclare(change)?;
+                if let Some(change) = schema
+                    && let Err(error) = self.redeclare(change)
+                {
+                    // The log has the change; reopening declares it.
+                    gate.is_suspect = true;
+                    self.blame(&error.chain());
+                    return Err(error);
                 }
                 Ok(number)
             }
@@ -222,9 +230,13 @@ impl Shard {
                 self.count(gate);
                 Err(fault.into_error())
             }
-            Err(fault @ Fault::Broken(_)) => {
-                // Whether it is in the log is not known; reopening finds out.
+            Err(fault @ (Fault::Broken(_) | Fault::Panicked(_))) => {
+                // Whether it is in the log is not known; reopening finds out, and leaves it out.
                 gate.is_suspect = true;
+                if let Err(error) = Checkpoint::broke_at(gate.checkpoint, number).write(&self.home)
+                {
+                    warn!(collection = self.name(), error = %error.chain(), "note the operation that broke off");
+                }
                 let fault = fault.into_error();
                 self.blame(&fault.to_string());
                 Err(fault)
@@ -258,6 +270,16 @@ impl Shard {
         write_payload_indexes(&self.folder(), &declared)?;
         *self.declared.write() = Arc::new(declared);
         Ok(())
+    }
+
+    /// Turns the collection red for as long as no later optimisation succeeds.
+    pub(super) fn blame_optimiser(&self, why: &str) {
+        self.blame(&format!("{OPTIMISATION_FAILED}: {why}"));
+    }
+
+    pub(super) fn praise_optimiser(&self) {
+        let mut fault = self.signs.fault.lock();
+        fault.take_if(|why| why.starts_with(OPTIMISATION_FAILED));
     }
 
     /// What a reopening found declared.

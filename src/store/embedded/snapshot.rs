@@ -11,6 +11,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,9 @@ pub(super) fn write(shard: &Shard, into: &Path) -> Result<()> {
             files,
         };
         let beside = into.with_extension("partial");
+        let taken = taken(&shard.home, &manifest.files);
+        let taken = taken.map_err(|error| cannot("read", &shard.home, error))?;
+        has_room_for(into, taken)?;
         let written = pack(&shard.home, &manifest, &beside)
             .and_then(|()| fs::rename(&beside, into))
             .and_then(|()| into.parent().map_or(Ok(()), folder::sync_folder));
@@ -80,6 +84,20 @@ pub(super) fn write(shard: &Shard, into: &Path) -> Result<()> {
             cannot("write", into, error)
         })
     })
+}
+
+/// What the files take on the disk: most of them are holes.
+fn taken(home: &Path, files: &[Listed]) -> io::Result<u64> {
+    files.iter().try_fold(0, |sum, file| {
+        let blocks = fs::metadata(home.join(&file.path))?.blocks();
+        Ok(sum + blocks * 512)
+    })
+}
+
+/// Whether `bytes` fit beside what writes need.
+fn has_room_for(path: &Path, bytes: u64) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    folder::has_room(folder, bytes.saturating_add(folder::WRITE_BYTES))
 }
 
 fn pack(home: &Path, manifest: &Manifest, into: &Path) -> io::Result<()> {
@@ -190,6 +208,8 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
         Some(entry) => manifest(&mut entry.map_err(bad)?)?,
         None => return Err(damaged("it is empty")),
     };
+    let bytes = fs::metadata(from).map_err(|error| cannot("read", from, error))?;
+    has_room_for(home, bytes.len())?;
     let mut left: std::collections::HashMap<_, _> = manifest
         .files
         .iter()
@@ -202,8 +222,8 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
             entry.header().entry_type().is_file() || entry.header().entry_type().is_gnu_sparse();
         let listed = left
             .remove(path.as_path())
-            .filter(|_| is_file && is_inside(&path));
-        let listed = listed.ok_or_else(|| damaged("it holds a file that it does not list"))?;
+            .filter(|_| is_file && is_kept(&path));
+        let listed = listed.ok_or_else(|| damaged("it holds a file that it should not"))?;
         if entry.size() != listed.bytes {
             return Err(damaged(&format!("{} has another size", path.display())));
         }
@@ -212,6 +232,9 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
             fs::create_dir_all(folder).map_err(|error| cannot("make", folder, error))?;
         }
         entry.unpack(&to).map_err(bad)?;
+        // The engine syncs what it writes itself; of these files it may never write one.
+        let synced = File::open(&to).and_then(|file| file.sync_all());
+        synced.map_err(|error| cannot("write", &to, error))?;
         let (bytes, crc32c) = measure(&to).map_err(bad)?;
         if (bytes, crc32c) != (listed.bytes, listed.crc32c) {
             return Err(damaged(&format!(
@@ -221,9 +244,22 @@ fn unpack(from: &Path, home: &Path) -> Result<Manifest> {
         }
     }
     match left.keys().next() {
-        None => Ok(manifest),
+        None => {
+            sync_folders(home).map_err(|error| cannot("write", home, error))?;
+            Ok(manifest)
+        }
         Some(path) => Err(damaged(&format!("{} is missing", path.display()))),
     }
+}
+
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_folders(&path)?;
+        }
+    }
+    folder::sync_folder(folder)
 }
 
 fn manifest(entry: &mut tar::Entry<'_, File>) -> Result<Manifest> {
@@ -245,10 +281,14 @@ fn manifest(entry: &mut tar::Entry<'_, File>) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// A path that stays in the folder it is unpacked into.
-fn is_inside(path: &Path) -> bool {
-    path.components()
-        .all(|part| matches!(part, Component::Normal(_)))
+/// A path of one of the files that a snapshot is made of: it stays in the folder it is unpacked
+/// into, and is none of those by which this store knows what a folder is.
+fn is_kept(path: &Path) -> bool {
+    let is_inside = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let is_ours = |kept: &str| path.starts_with(Path::new("shard").join(kept));
+    is_inside && KEPT.into_iter().any(is_ours)
 }
 
 fn damaged(why: &str) -> Error {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qdrant_edge::{
@@ -576,10 +577,7 @@ async fn optimising_turns_yellow_into_green_and_loses_nothing() {
     assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
     let shard = store.catalog.get("c").unwrap();
     upsert(&store, 0..400).await;
-    shard
-        .signs
-        .is_queued
-        .store(true, std::sync::atomic::Ordering::Release);
+    shard.signs.is_queued.store(true, Ordering::Release);
     assert_eq!(store.condition("c").await.unwrap().health, Health::Yellow);
     shard.optimise();
     let condition = store.condition("c").await.unwrap();
@@ -1024,4 +1022,373 @@ fn what_an_upsert_leaves_out_is_found() {
         check::left_out(&config, &VectorStructPersisted::Single(vec![])),
         ["a", "b", "words"]
     );
+}
+
+#[test]
+fn a_new_log_keeps_its_numbers_whatever_the_engine_removes() {
+    let scratch = Scratch::new();
+    let (folder, wal) = (scratch.0.clone(), scratch.0.join("wal"));
+    let config = config(json!({"": {"size": 4096, "distance": "Dot"}}));
+    drop(EdgeShard::new(&folder, config::edge_config(&config)).unwrap());
+    for next in [0, 41] {
+        fs::remove_dir_all(&wal).unwrap();
+        log::create_empty(&wal, next).unwrap();
+        let before = closed_files(&wal);
+        let shard = EdgeShard::load(&folder, None).unwrap();
+        for _ in 0..5 {
+            let points: Vec<_> = (0..200)
+                .map(|id| json!({"id": id, "vector": vec![0.1; 4096]}))
+                .collect();
+            let upsert = operation(json!({"upsert_points": {"points": points}}));
+            shard.update(upsert).unwrap();
+        }
+        drop(shard);
+        let after = closed_files(&wal);
+        assert!(after.len() > before.len());
+        let kept = before
+            .iter()
+            .all(|(name, bytes)| after.get(name) == Some(bytes));
+        assert!(kept, "the file that says where the numbers begin is gone");
+        let mut numbers = Vec::new();
+        let log = log::Log::look(&wal).unwrap();
+        let end = log.replay(0, |number, _| numbers.push(number)).unwrap();
+        assert_eq!(numbers, (next..next + 5).collect::<Vec<_>>());
+        assert_eq!(end, next + 5);
+    }
+}
+
+fn closed_files(wal: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(wal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let closed = files.filter(|path| path.display().to_string().contains("closed-"));
+    closed
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn writes_count_after_the_log_of_a_closed_collection_was_lost() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    for id in 0..10 {
+        upsert(&store, id..id + 1).await;
+    }
+    drop(store);
+    let home = scratch.homes().pop().unwrap();
+    fs::remove_dir_all(home.join("shard/wal")).unwrap();
+    let store = scratch.store();
+    apply(&store, json!({"delete_points": {"ids": [1]}}))
+        .await
+        .unwrap();
+    let set = json!({"set_payload": {"payload": {"n": 0}, "points": [2]}});
+    assert_eq!(apply(&store, set).await.unwrap(), 12);
+    for store in [&store, &scratch.as_killed(&store).store()] {
+        assert_eq!(count(store, None).await, 9);
+        assert_eq!(point(store, 2).await.unwrap().0, json!({"n": 0}));
+    }
+}
+
+/// Leaves `operations` in the log of a collection that was killed before it flushed them.
+fn log_without_flush(home: &Path, operations: Vec<Value>) {
+    let shard = EdgeShard::load(&home.join("shard"), None).unwrap();
+    for value in operations {
+        drop(refused::guarded(|| shard.update(operation(value))));
+    }
+    // Dropped, it would flush.
+    std::mem::forget(shard);
+}
+
+/// A copy of what is on disk now, so that nothing of this process holds it.
+fn copied(scratch: &Scratch) -> Scratch {
+    let copy = Scratch::new();
+    copy_all(&scratch.0, &copy.0);
+    copy
+}
+
+#[tokio::test]
+async fn a_point_that_was_deleted_later_keeps_no_logged_write_from_the_others() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    // Point 0 is not there any more, as when its deletion was flushed and the others were not.
+    upsert(&store, 1..100).await;
+    drop(store);
+    let home = scratch.homes().pop().unwrap();
+    let ids: Vec<u64> = (0..100).collect();
+    let vectors: Vec<_> = ids
+        .iter()
+        .map(|id| json!({"id": id, "vector": {"a": [0.5, 0.5]}}))
+        .collect();
+    let logged = vec![
+        json!({"set_payload": {"payload": {"s": 1}, "points": ids}}),
+        json!({"update_vectors": {"points": vectors}}),
+        json!({"delete_vectors": [{"points": ids}, ["b"]]}),
+    ];
+    log_without_flush(&home, logged);
+    record::Checkpoint::new(2, false).write(&home).unwrap();
+    let killed = copied(&scratch);
+    let store = killed.store();
+    let set = json!({"must": [{"key": "s", "match": {"value": 1}}]});
+    assert_eq!(count(&store, Some(set)).await, 99);
+    assert_eq!(point(&store, 99).await.unwrap().1, ["a"]);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_applied_is_kept_until_it_can() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..10).await;
+    drop(store);
+    let home = scratch.homes().pop().unwrap();
+    // The engine panics in the middle operation. Nothing says that it did so when it was written.
+    let sparse = json!({"indices": [1, 2], "values": [1.0]});
+    let at =
+        |id: u64| json!({"upsert_points": {"points": [{"id": id, "vector": {"a": [1.0, 1.0]}}]}});
+    let bad = json!({"sync_points": {"from_id": 50, "to_id": 51, "points": [{"id": 50, "vector": {"words": sparse}}]}});
+    log_without_flush(&home, vec![at(20), bad, at(21)]);
+    record::Checkpoint::new(2, false).write(&home).unwrap();
+    let killed = copied(&scratch);
+    for _ in 0..2 {
+        let store = killed.store();
+        let health = store.condition("c").await.unwrap().health;
+        assert!(matches!(health, Health::Red(_)), "{health:?}");
+    }
+    // Once it is known to have been answered with an error, the others are applied.
+    let home = killed.homes().pop().unwrap();
+    record::Checkpoint::broke_at(2, 3).write(&home).unwrap();
+    for _ in 0..2 {
+        let store = killed.store();
+        assert_eq!(count(&store, None).await, 12);
+        assert!(point(&store, 20).await.is_some() && point(&store, 21).await.is_some());
+        assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+    }
+}
+
+#[test]
+fn a_disk_with_too_little_room_is_told_in_qdrants_words() {
+    let scratch = Scratch::new();
+    folder::has_room(&scratch.0, 0).unwrap();
+    let error = folder::has_room(&scratch.0, u64::MAX).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Service internal error: No space left on device: WAL buffer size exceeds available disk space"
+    );
+}
+
+#[tokio::test]
+async fn writes_that_waited_for_room_in_the_log_go_on_once_it_is_in_the_segments() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    // As when the log was full and something other than the keeper wrote the segments out.
+    let shard = store.catalog.get("c").unwrap();
+    shard.room.send_replace(false);
+    let write = upsert(&store, 0..3);
+    tokio::time::timeout(Duration::from_secs(20), write)
+        .await
+        .unwrap();
+    assert_eq!(count(&store, None).await, 3);
+}
+
+#[tokio::test]
+async fn a_write_that_waits_for_room_ends_when_its_collection_is_deleted() {
+    let scratch = Scratch::new();
+    let store = Arc::new(scratch.store());
+    store.create("c", two()).await.unwrap();
+    let shard = store.catalog.delete("c").unwrap().unwrap();
+    shard.room.send_replace(false);
+    let (own, of) = (Arc::clone(&store), Arc::clone(&shard));
+    let write = crate::task::spawn("writer", async move {
+        let delete = operation(json!({"delete_points": {"ids": [1]}}));
+        own.pool.apply(of, delete).await
+    });
+    while shard.turn.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    catalog::dispose(&shard);
+    // Whether before the deletion or after it does not matter.
+    let ended = tokio::time::timeout(Duration::from_secs(20), write);
+    drop(ended.await.unwrap());
+}
+
+#[tokio::test]
+async fn reads_of_a_collection_that_is_being_deleted_do_not_wait_for_its_optimisation() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    let shard = store.catalog.get("c").unwrap();
+    shard.gate.lock().is_optimising = true;
+    let (own, optimisation) = (Arc::clone(&shard), shard.seat.read());
+    let disposal = std::thread::spawn(move || catalog::dispose(&own));
+    // One that waits for the seat to itself would show in a moment.
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        assert!(shard.seat.try_read().is_some(), "a read has to wait");
+        std::thread::yield_now();
+    }
+    drop(optimisation);
+    shard.gate.lock().is_optimising = false;
+    shard.calm.notify_all();
+    disposal.join().unwrap();
+    assert!(!shard.home.exists());
+}
+
+#[tokio::test]
+async fn closing_does_not_wait_for_a_collection_that_is_busy() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("busy", two()).await.unwrap();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..3).await;
+    let busy = store.catalog.get("busy").unwrap();
+    let gate = busy.gate.lock();
+    let began = Instant::now();
+    store.close(Duration::from_millis(300));
+    assert!(began.elapsed() < Duration::from_secs(10));
+    drop(gate);
+    let c = store.catalog.get("c").unwrap();
+    assert!(record::Checkpoint::read(&c.home).unwrap().is_clean);
+}
+
+#[tokio::test]
+async fn a_failed_optimisation_is_red_until_one_succeeds() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    let shard = store.catalog.get("c").unwrap();
+    // A file stands where the optimiser makes its segments.
+    let temporary = shard.folder().join("temp_segments");
+    folder::remove(&temporary).unwrap();
+    fs::write(&temporary, b"").unwrap();
+    shard.signs.is_queued.store(true, Ordering::Release);
+    upsert(&store, 0..400).await;
+    shard.optimise();
+    let health = store.condition("c").await.unwrap().health;
+    assert!(
+        matches!(&health, Health::Red(why) if why.contains("optimisation")),
+        "{health:?}"
+    );
+    fs::remove_file(&temporary).unwrap();
+    upsert(&store, 400..401).await;
+    shard.optimise();
+    assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+    assert_eq!(count(&store, None).await, 401);
+}
+
+#[tokio::test]
+async fn a_change_of_the_schema_that_could_not_be_declared_is_not_forgotten() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..3).await;
+    let home = scratch.homes().pop().unwrap();
+    let in_the_way = home.join("collection.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let late = json!({"create_vector_name": {"vector_name": "late", "config": {"dense": {"size": 4, "distance": "Dot"}}}});
+    assert!(apply(&store, late).await.is_err());
+    fs::remove_dir(&in_the_way).unwrap();
+    upsert(&store, 3..4).await;
+    for store in [&store, &scratch.as_killed(&store).store()] {
+        let declared = store.collection("c").await.unwrap().unwrap();
+        assert!(declared.config.vector("late").is_some());
+        assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+        assert_eq!(count(store, None).await, 4);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_lists_other_files_than_a_collections_is_refused() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    upsert(&store, 0..5).await;
+    let whole = store.snapshots_folder().join("one.snapshot");
+    store.snapshot("c", &whole).await.unwrap();
+    let manifest = tar::Archive::new(fs::File::open(&whole).unwrap())
+        .entries()
+        .unwrap()
+        .map(|entry| serde_json::from_reader::<_, Value>(entry.unwrap()).unwrap())
+        .next()
+        .unwrap();
+    for path in [
+        "deleted",
+        "repair.json",
+        "shard/wal/closed-7",
+        "shard/segments/../../../../escaped",
+        "/tmp/outrigger-escaped",
+    ] {
+        let mut listed = manifest.clone();
+        listed["files"] = json!([{"path": path, "bytes": 0, "crc32c": 0}]);
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, bytes) in [("manifest.json", listed.to_string()), (path, String::new())] {
+            let mut head = tar::Header::new_gnu();
+            head.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            head.set_size(bytes.len().try_into().unwrap());
+            head.set_mode(0o644);
+            head.set_cksum();
+            archive.append(&head, bytes.as_bytes()).unwrap();
+        }
+        let hostile = scratch.0.join("hostile");
+        fs::write(&hostile, archive.into_inner().unwrap()).unwrap();
+        let error = store.restore("d", &hostile).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadInput, "{path}");
+        assert!(error.to_string().contains("should not"), "{error}");
+    }
+    assert_eq!(store.names().await.unwrap(), ["c"]);
+    assert!(!Path::new("/tmp/outrigger-escaped").exists() && !scratch.0.join("escaped").exists());
+}
+
+#[tokio::test]
+async fn damaged_aliases_are_put_aside_and_the_collections_open() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    drop(store);
+    fs::write(scratch.0.join("aliases.json"), b"\0\0\0").unwrap();
+    for _ in 0..2 {
+        let store = scratch.store();
+        assert_eq!(store.names().await.unwrap(), ["c"]);
+        assert!(store.aliases().await.unwrap().is_empty());
+    }
+    let kept = fs::read(scratch.0.join("aliases.damaged")).unwrap();
+    assert_eq!(kept, b"\0\0\0");
+}
+
+#[tokio::test]
+async fn a_file_that_went_missing_or_lost_its_end_is_told() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    store.create("fine", two()).await.unwrap();
+    upsert(&store, 0..10).await;
+    let home = store.catalog.get("c").unwrap().home.clone();
+    drop(store);
+    let files = folder::sizes(&home.join("shard/segments")).unwrap();
+    let is_mapping = |path: &&PathBuf| path.ends_with("mutable_id_tracker.mappings");
+    let mapping = files.keys().find(is_mapping).unwrap();
+    for is_gone in [true, false] {
+        let damaged = copied(&scratch);
+        let inside = home.strip_prefix(&scratch.0).unwrap();
+        let file = damaged.0.join(inside).join("shard/segments").join(mapping);
+        let bytes = fs::read(&file).unwrap();
+        if is_gone {
+            fs::remove_file(&file).unwrap();
+        } else {
+            fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+        }
+        let store = damaged.store();
+        let health = store.condition("c").await.unwrap().health;
+        assert!(
+            matches!(&health, Health::Red(why) if why.contains("mutable_id_tracker.mappings")),
+            "{health:?}"
+        );
+        assert_eq!(store.condition("fine").await.unwrap().health, Health::Green);
+        drop(store);
+        // Nothing was made of it: with the file back all is well.
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(count(&damaged.store(), None).await, 10);
+    }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::log::Log;
-use super::record::Checkpoint;
+use super::record::{Checkpoint, Inventory};
 use super::refused::{self, Fault};
 use super::shard::{Gate, Seat, Shard};
 use crate::error::Result;
@@ -21,6 +21,8 @@ use crate::error::Result;
 const FLUSH_PAUSE: Duration = Duration::from_secs(5);
 /// How far apart optimisations begin while writes go on.
 const OPTIMISE_PAUSE: Duration = Duration::from_secs(3);
+/// What a collection is given to close in when the time for all is up.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(100);
 /// More log than this is not left to be replayed: new writes wait until the segments have it.
 const LOG_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -39,7 +41,8 @@ impl Shard {
         if gate.is_suspect {
             return false;
         }
-        if gate.next != gate.checkpoint {
+        // Whoever else moved the checkpoint has made room that nobody was told of.
+        if gate.next != gate.checkpoint || !*self.room.borrow() {
             self.keep_log_short(&mut gate);
         }
         let next = gate.next;
@@ -143,14 +146,17 @@ impl Shard {
         gate.optimised_at = Instant::now();
         match done {
             Ok(Ok(did)) => {
+                self.praise_optimiser();
                 signs.settled.store(written, Ordering::Release);
                 if did {
                     info!(collection = self.name(), took = ?began.elapsed(), "optimised");
                 }
             }
             Ok(Err(fault)) => {
-                let why = fault.into_error().to_string();
-                self.blame(&format!("the last optimisation failed: {why}"));
+                // A panic leaves segments wrapped whose deletions are in memory alone: a flush
+                // must not move the checkpoint past them before they are reopened.
+                gate.is_suspect |= matches!(fault, Fault::Panicked(_));
+                self.blame_optimiser(&fault.into_error().to_string());
                 // Not again before something has changed.
                 signs.settled.store(written, Ordering::Release);
             }
@@ -178,18 +184,27 @@ impl Shard {
         true
     }
 
+    /// Waits until no optimisation runs, however long that takes.
+    pub(super) fn wait_for_calm(&self) {
+        let mut gate = self.gate.lock();
+        while gate.is_optimising {
+            self.calm.wait(&mut gate);
+        }
+    }
+
     /// Closes in good order, so that the next start has nothing to replay. A shard that cannot be
     /// closed in time is left as after a crash, which loses nothing.
     pub(super) fn close(&self, deadline: Instant) {
-        let mut gate = self.gate.lock();
+        // It may be held by something long: an index being built, a snapshot being written.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(mut gate) = self.gate.try_lock_for(left.max(CLOSE_PATIENCE)) else {
+            return;
+        };
         if !self.calm_down(&mut gate, deadline) || gate.is_suspect || !self.flush(&mut gate) {
             return;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let Some(mut seat) = self
-            .seat
-            .try_write_for(left.max(Duration::from_millis(100)))
-        else {
+        let Some(mut seat) = self.seat.try_write_for(left.max(CLOSE_PATIENCE)) else {
             return;
         };
         if !matches!(*seat, Seat::Open(_)) {
@@ -202,7 +217,8 @@ impl Shard {
         });
         if closed.is_ok()
             && gate.checkpoint == gate.next
-            && let Err(error) = Checkpoint::new(gate.next, true).write(&self.home)
+            && let Err(error) = Inventory::write(&self.home)
+                .and_then(|()| Checkpoint::new(gate.next, true).write(&self.home))
         {
             debug!(collection = self.name(), error = %error.chain(), "note the clean close");
         }

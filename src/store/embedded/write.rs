@@ -264,6 +264,22 @@ fn has_any(vector: &qdrant_edge::VectorStructInternal) -> bool {
     }
 }
 
+/// A logged operation without the points that were deleted after it, which would keep it from the
+/// others; `None` if no point is left.
+pub(super) fn only_what_is_there(
+    shard: &EdgeShard,
+    operation: UpdateOperation,
+) -> Result<Option<UpdateOperation>> {
+    let planned = match operation {
+        UpdateOperation::PayloadOperation(operation) => payload(shard, operation)?,
+        UpdateOperation::VectorOperation(operation) => vectors(shard, operation)?,
+        other @ (UpdateOperation::PointOperation(_)
+        | UpdateOperation::FieldIndexOperation(_)
+        | UpdateOperation::VectorNameOperation(_)) => return Ok(Some(other)),
+    };
+    Ok(planned.operation)
+}
+
 /// The ids that are there, in place of `ids`, and the first that is not.
 fn only_present(shard: &EdgeShard, ids: Vec<PointId>) -> Result<(Vec<PointId>, Option<PointId>)> {
     let present = present(shard, &ids)?;
