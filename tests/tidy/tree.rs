@@ -44,11 +44,17 @@ impl File {
         path == name || path.ends_with(&format!("/{name}"))
     }
 
-    /// Whether a test of this name stands here.
+    /// Whether a test of this name stands here, or a story that is told once for each store
+    /// (`name: super::story` in `stores!`).
     pub(crate) fn has_test(&self, name: &str) -> bool {
         let head = format!("fn {name}(");
+        let story = format!("{name}: super::");
+        let is_stores = self.text.contains("\nstores! {");
         let mut is_test = false;
         for line in self.text.lines().map(str::trim) {
+            if is_stores && line.starts_with(&story) {
+                return true;
+            }
             if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                 is_test = true;
             } else if line.contains(&head) {
@@ -210,6 +216,12 @@ fn a_test_is_known_by_its_module_and_its_name() {
         assert!(file.is_module(name), "{name}");
     }
     assert!(!file.is_module("mits") && !file.is_module("it"));
+    let text = "stores! {\n    embedded: super::EMBEDDED => {\n        four: super::told,\n";
+    let stories = File {
+        path: "tests/it/hostile.rs".to_owned(),
+        text: format!("\n{text}"),
+    };
+    assert!(stories.has_test("four") && !stories.has_test("told"));
     let unit = File {
         path: "src/wire/recognise/tests.rs".to_owned(),
         text: String::new(),
