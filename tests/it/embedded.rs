@@ -152,6 +152,54 @@ fn everything_is_kept_across(signal: &'static str) {
 }
 
 #[test]
+fn a_changed_weighting_of_sparse_vectors_holds_from_the_next_search_on() {
+    story(async {
+        let data = Folder::new();
+        let mut process = start(&data).await;
+        let config = json!({"sparse_vectors": {"words": {}}});
+        ok(&process, "PUT", "/collections/docs", &config).await;
+        // One word in every point, another in one of them.
+        let points: Vec<Value> = (1..=10)
+            .map(|id| {
+                let words = if id == 7 { vec![1, 2] } else { vec![1] };
+                let values = vec![1.0; words.len()];
+                json!({"id": id, "vector": {"words": {"indices": words, "values": values}}})
+            })
+            .collect();
+        let points = json!({ "points": points });
+        ok(
+            &process,
+            "PUT",
+            "/collections/docs/points?wait=true",
+            &points,
+        )
+        .await;
+        let search = json!({
+            "query": {"indices": [1, 2], "values": [1.0, 1.0]}, "using": "words", "limit": 1,
+        });
+        let score = async |process: &Process| {
+            let found = ok(process, "POST", "/collections/docs/points/query", &search).await;
+            assert_eq!(found["points"][0]["id"], 7);
+            found["points"][0]["score"].as_f64().unwrap()
+        };
+        assert!((score(&process).await - 2.0).abs() < 1e-6);
+        let weigh = json!({"sparse_vectors": {"words": {"modifier": "idf"}}});
+        ok(&process, "PATCH", "/collections/docs", &weigh).await;
+        // ln(1 + (N - n + 0.5) / (n + 0.5)) of each word.
+        let idf = |n: f64| (1.0 + (10.0 - n + 0.5) / (n + 0.5)).ln();
+        let weighed = idf(10.0) + idf(1.0);
+        for signal in ["KILL", "TERM"] {
+            let found = score(&process).await;
+            assert!((found - weighed).abs() < 1e-5, "{found} {weighed}");
+            process.signal(signal);
+            process.exit_code().await;
+            process = start(&data).await;
+        }
+        assert!((score(&process).await - weighed).abs() < 1e-5);
+    });
+}
+
+#[test]
 fn a_restart_keeps_everything() {
     everything_is_kept_across("TERM");
 }

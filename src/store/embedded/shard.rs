@@ -308,7 +308,12 @@ impl Shard {
                 gate.reload_due = true;
                 Ok(())
             }
-        })
+        })?;
+        // A changed weighting of sparse vectors is to be seen by the next search.
+        if gate.reload_due && !gate.is_optimising {
+            recover::reload(self, &mut gate)?;
+        }
+        Ok(())
     }
 
     pub(super) fn reopen(&self, gate: &mut Gate) -> Result<()> {
