@@ -24,6 +24,7 @@ mod refused;
 mod shard;
 mod snapshot;
 mod upkeep;
+mod weigh;
 mod write;
 
 use std::collections::BTreeMap;

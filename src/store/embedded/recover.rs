@@ -12,9 +12,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qdrant_edge::{
-    Condition, CountRequest, EdgeConfig, EdgeShard, Filter, PointId, PointOperations,
-    PointStructPersisted, ScrollRequest, UpdateOperation, VectorStructInternal,
-    VectorStructPersisted, WithPayloadInterface, WithVector,
+    Condition, CountRequest, EdgeShard, Filter, PointId, PointOperations, PointStructPersisted,
+    ScrollRequest, UpdateOperation, VectorStructInternal, VectorStructPersisted,
+    WithPayloadInterface, WithVector,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use super::log::{self, Log};
 use super::record::{Checkpoint, Inventory, Record};
 use super::refused::{self, Fault};
 use super::shard::{Gate, SchemaChange, Seat, Shard, write_payload_indexes};
-use super::{check, config, write};
+use super::{check, config, weigh, write};
 use crate::error::{Error, Result};
 use crate::store::engine::Collection;
 
@@ -55,7 +55,7 @@ fn open_unguarded(home: &Path, record: Record) -> Result<Opened> {
     let checkpoint = Checkpoint::read(home)?;
     let serial = record.serial;
     let mut declared = record.declared();
-    weigh(&folder, &config::edge_config(&declared.config))?;
+    weigh::write(&folder, &config::edge_config(&declared.config))?;
     let (shard, next) = if checkpoint.is_clean {
         let next = checkpoint.operation;
         Inventory::check(home)?;
@@ -279,7 +279,7 @@ pub(super) fn reload(of: &Shard, gate: &mut Gate) -> Result<()> {
         Ok(())
     }));
     let folder = of.folder();
-    let loaded = weigh(&folder, &wanted)
+    let loaded = weigh::write(&folder, &wanted)
         .and_then(|()| refused::read(|| EdgeShard::load(&folder, Some(wanted))));
     // A configuration that the segments do not fit must not take the collection away.
     let loaded = loaded.or_else(|error| {
@@ -303,59 +303,6 @@ pub(super) fn reload(of: &Shard, gate: &mut Gate) -> Result<()> {
             Err(error)
         }
     }
-}
-
-/// Writes the declared weighting of sparse vectors where the engine keeps it. It takes part in
-/// searches alone, yet the engine opens no segment that was made under another; and it does not
-/// open its own folder when a crash has left the new one in some of the files.
-fn weigh(folder: &Path, wanted: &EdgeConfig) -> Result<()> {
-    if wanted.sparse_vectors.is_empty() {
-        return Ok(());
-    }
-    weigh_file(&folder.join("edge_config.json"), "/sparse_vectors", wanted)?;
-    let segments = folder.join("segments");
-    let list = match fs::read_dir(&segments) {
-        Ok(list) => list,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(cannot("list", &segments, error)),
-    };
-    for entry in list {
-        let entry = entry.map_err(|error| cannot("list", &segments, error))?;
-        let state = entry.path().join("segment.json");
-        weigh_file(&state, "/config/sparse_vector_data", wanted)?;
-    }
-    Ok(())
-}
-
-fn weigh_file(path: &Path, vectors: &str, wanted: &EdgeConfig) -> Result<()> {
-    let Some(present) = folder::read_json::<serde_json::Value>(path)? else {
-        return Ok(());
-    };
-    let mut weighed = present.clone();
-    let all = weighed
-        .pointer_mut(vectors)
-        .and_then(|all| all.as_object_mut());
-    for (name, vector) in all.into_iter().flatten() {
-        let (Some(wanted), Some(vector)) =
-            (wanted.sparse_vectors.get(name), vector.as_object_mut())
-        else {
-            continue;
-        };
-        match wanted.modifier {
-            Some(modifier) => {
-                let modifier = serde_json::to_value(modifier);
-                let modifier = modifier.map_err(|error| cannot("encode", path, error))?;
-                vector.insert("modifier".to_owned(), modifier);
-            }
-            None => {
-                vector.shift_remove("modifier");
-            }
-        }
-    }
-    if weighed == present {
-        return Ok(());
-    }
-    folder::write_json(path, &weighed)
 }
 
 /// Points on their way out and back in.
