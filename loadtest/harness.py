@@ -42,7 +42,7 @@ ENVIRONMENT_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "RUST_BACK
 
 # Settings beyond the addresses, by what a run is meant to show. Pass-through must ask the
 # upstream every time; once the sidecar caches, its cache is turned off here.
-PASS_THROUGH_SETTINGS = ""
+PASS_THROUGH_SETTINGS = "[cache]\nenabled = false\n"
 
 
 class Failure(Exception):
@@ -211,6 +211,58 @@ def start_outrigger(harness, binary, upstream_port, *, settings=PASS_THROUGH_SET
         "answer 200 at /readyz of its admin side",
     )
     return Outrigger(child, port, admin_port)
+
+
+def start_outrigger_alone(harness, binary, *, settings=""):
+    """`outrigger serve` on the embedded store."""
+    port, admin_port = free_ports(2)
+    data_path = harness.new_path("outrigger-data")
+    config_path = harness.new_path("outrigger.toml")
+    config_path.write_text(
+        f'listen = "127.0.0.1:{port}"\n'
+        f'admin_listen = "127.0.0.1:{admin_port}"\n'
+        f'data_dir = "{data_path}"\n'
+        "[primary]\n"
+        'kind = "embedded"\n'
+        f"{settings}"
+    )
+    child = harness.start("outrigger", [binary, "serve", "--config", config_path])
+    wait_for_port(port, child)
+    return Outrigger(child, port, admin_port)
+
+
+class Redis:
+    """A Redis on loopback that keeps nothing on disk, to be killed and to come back empty."""
+
+    def __init__(self, harness):
+        self.harness = harness
+        (self.port,) = free_ports(1)
+        self.child = None
+
+    def start(self):
+        require_debian(["redis-server"])
+        command = ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--save", ""]
+        command += ["--appendonly", "no"]
+        self.child = self.harness.start("redis", command)
+        wait_for_port(self.port, self.child)
+        # What is killed on purpose is not looked after.
+        self.harness.children.remove(self.child)
+
+    def kill(self):
+        self.child.process.kill()
+        self.child.process.wait()
+
+    def pause(self):
+        self.child.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.child.process.send_signal(signal.SIGCONT)
+
+
+def start_redis(harness):
+    redis = Redis(harness)
+    redis.start()
+    return redis
 
 
 # --- Building -------------------------------------------------------------------------------

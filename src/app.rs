@@ -12,9 +12,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::admin;
+use crate::cache::{Cache, CacheSettings, CollectionPolicy, Company, Policy};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
@@ -88,8 +90,14 @@ pub async fn start(settings: Settings) -> Result<Running> {
         stop: &desk_stop,
     };
     let tls = listeners.tls(&metrics)?;
+    let clock = Clock::system();
+    let cache = Arc::new(Cache::new(cache_settings(&settings), metrics.cache.clone()));
     let proxy_edge = proxy::edge(ProxyParts {
         router: Arc::clone(&router),
+        cache: Arc::clone(&cache),
+        tasks: tasks.clone(),
+        clock: clock.clone(),
+        large_answers: Semaphore::new(proxy::LARGE_ANSWERS_MAX),
         keys: Keys::new(
             settings.auth.api_key.as_ref().map(config::Secret::expose),
             settings
@@ -113,9 +121,9 @@ pub async fn start(settings: Settings) -> Result<Running> {
         metrics: Arc::clone(&metrics),
         instance: format!("{:016x}", rand::random::<u64>()).into(),
     });
-    let clock = Clock::system();
     let admin_edge = admin::edge(admin::Desk {
         router,
+        cache,
         metrics: Arc::clone(&metrics),
         groups: [tasks.clone(), desk_tasks.clone()],
         stop: stop.clone(),
@@ -358,6 +366,36 @@ impl Making<'_> {
             self.tasks,
             self.stop.clone(),
         ))
+    }
+}
+
+fn cache_settings(settings: &Settings) -> CacheSettings {
+    let of = &settings.cache;
+    let collections = settings.collections.iter().map(|(name, own)| {
+        let policy = CollectionPolicy {
+            enabled: own.cache,
+            ttl: own.ttl,
+            tenant_key: own.tenant_key.clone(),
+        };
+        (name.clone(), policy)
+    });
+    let kib = usize::try_from(of.max_entry_kb).unwrap_or(usize::MAX);
+    CacheSettings {
+        policy: Policy {
+            enabled: of.enabled,
+            ttl: of.ttl,
+            entry_bytes_max: kib.saturating_mul(1024),
+            collections: collections.collect(),
+        },
+        memory_bytes: of.memory_mb.saturating_mul(1024 * 1024),
+        settle: of.settle,
+        stale_while_revalidate: of.stale_while_revalidate.unwrap_or_default(),
+        stale_if_error: of.stale_if_error.unwrap_or_default(),
+        company: match of.redis_url {
+            Some(_) => Company::Shared,
+            None => Company::Alone,
+        },
+        vector_rounding: of.vector_rounding,
     }
 }
 

@@ -10,7 +10,7 @@
 //! admin                           the operator's desk
 //! proxy                           whole journeys
 //! mode                            decisions about two stores
-//! net  store                      organs; strangers to one another, but that a store may use net
+//! net  store  cache               organs; strangers to one another, but that a store may use net
 //! config  metrics  wire           instruments; no sockets, no tasks
 //! model                           nouns of the domain
 //! error  clock  task              ground
@@ -18,6 +18,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -5,6 +5,7 @@
 //! Health is open to anyone who reaches the port; the rest asks for the admin token when one is
 //! set.
 
+mod cache;
 mod status;
 
 use std::convert::Infallible;
@@ -19,6 +20,7 @@ use subtle::ConstantTimeEq;
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
+use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{self, Metrics};
@@ -33,6 +35,7 @@ const PROBE_WITHIN: Duration = Duration::from_millis(900);
 /// What the desk shows.
 pub struct Desk {
     pub router: Arc<Router>,
+    pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
     /// Whose tasks are shown.
     pub groups: [Group; 2],
@@ -73,9 +76,16 @@ impl Desk {
                 self.metrics.render(&Group::live_in(&self.groups)),
             ),
             "/api/status" if is_get => respond::json(&self.status().await),
+            "/api/cache" if is_get => {
+                respond::json(&cache::state(&self.cache, &self.metrics.cache))
+            }
+            "/api/cache" if request.method() == Method::DELETE => {
+                respond::json(&cache::clear(&self.cache, request.uri().query()))
+            }
+            "/api/cache/estimate" if is_get => respond::json(&cache::estimate(&self.cache)),
             _ => {
-                let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics \
-                            and /api/status";
+                let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, \
+                            /api/status, /api/cache (also DELETE) and /api/cache/estimate";
                 let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
                 respond::error(&error).response
             }

@@ -4,10 +4,12 @@
 
 mod config_check;
 mod demo;
+mod desk;
 mod logging;
 mod out;
 mod serve;
 mod span_fields;
+mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +46,12 @@ enum Action {
     },
     /// A sidecar of its own, a small data set, searches, a table; nothing is left afterwards.
     Demo {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the cache of a running sidecar keeps and saves, and what another size would.
+    Stats {
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -126,6 +134,7 @@ pub fn run() -> ExitCode {
         Action::Config {
             action: ConfigAction::Check { json },
         } => config_check::run(&command.flags, json),
+        Action::Stats { json } => stats::run(&command.flags, json),
         Action::Demo { json } => demo::run(&command.flags, json),
     }
 }

@@ -13,11 +13,15 @@ use super::secret::Secret;
 use super::url::StoreUrl;
 use crate::model::{Mode, Role, StoreKind};
 
+/// What is in force of a collection's own keys.
+const COLLECTION_SERVED: [&str; 3] = ["cache", "tenant_key", "ttl"];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 12] = [
-    "cache",
-    "collections",
+const NOT_SERVED_YET: [&str; 14] = [
+    "cache.l1_ttl_when_blind",
+    "cache.redis_password",
+    "cache.redis_ttl",
+    "cache.redis_url",
     "control",
     "embeddings",
     "fence_timeout",
@@ -72,6 +76,11 @@ impl Settings {
     /// The keys that somebody set and that this version does not act on: the start warns of them.
     pub fn not_served_yet(&self) -> Vec<String> {
         let is_idle = |key: &&String| {
+            // Of what a collection has of its own, only the cache's part is served.
+            if let Some(own) = key.strip_prefix("collections.") {
+                let field = own.rsplit('.').next().unwrap_or_default();
+                return !COLLECTION_SERVED.contains(&field);
+            }
             NOT_SERVED_YET.iter().any(|idle| {
                 key.strip_prefix(idle)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

@@ -352,16 +352,11 @@ fn a_later_layer_wins_and_the_report_says_which() {
 #[test]
 fn what_is_set_and_does_nothing_yet_is_named() {
     let text = "listen = '127.0.0.1:1'\n[cache]\nttl = '1s'\n[primary]\nurl = 'http://q'\n\
-                grpc_url = 'http://q'\n[collections.a]\nttl = '1s'\n";
+                grpc_url = 'http://q'\n[collections.a]\nttl = '1s'\nmode = 'primary_only'\n";
     let settings = loaded("idle", text, &[("REDIS_URL", "redis://h")])
         .unwrap()
         .settings;
-    let expected = [
-        "cache.redis_url",
-        "cache.ttl",
-        "collections.a.ttl",
-        "primary.grpc_url",
-    ];
+    let expected = ["cache.redis_url", "collections.a.mode", "primary.grpc_url"];
     assert_eq!(settings.not_served_yet(), expected);
 }
 

@@ -4,6 +4,7 @@
 //! Labels are closed sets; never an id, never a key. Whatever is dropped, bypassed, retried or
 //! refused has a counter here: if it can happen silently, it is not finished.
 
+mod cache;
 mod names;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::model::{Mode, Operation, Role};
+pub use cache::{CacheMetrics, Tier};
 pub use names::{ALL as NAMES, Name};
 
 pub type Counter = counter::Counter<u64, AtomicU64>;
@@ -56,6 +58,7 @@ one_label! {
     TargetLabel { target }
     NameLabel { name }
     OutcomeLabel { outcome }
+    TierLabel { tier }
     VersionLabel { version }
 }
 
@@ -143,6 +146,7 @@ pub struct Metrics {
     pub in_flight: Gauge,
     pub panics: Counter,
     pub split_upserts: Counter,
+    pub cache: CacheMetrics,
     shed: Family<ReasonLabel, Counter>,
     connections: Family<ListenerLabel, Gauge>,
     opened: Family<ListenerLabel, Counter>,
@@ -191,6 +195,7 @@ impl Metrics {
             in_flight: put(&mut registry, &names::IN_FLIGHT),
             panics: put(&mut registry, &names::PANICS),
             split_upserts: put(&mut registry, &names::SPLIT_UPSERTS),
+            cache: CacheMetrics::new(&mut registry),
             shed: put(&mut registry, &names::SHED),
             connections: put(&mut registry, &names::CONNECTIONS),
             opened: put(&mut registry, &names::CONNECTIONS_OPENED),
@@ -345,6 +350,9 @@ mod tests {
         metrics.store(Role::Primary).error("timeout");
         metrics.shed(Shed::Requests);
         metrics.tls_reloaded(true);
+        metrics.cache.bypassed("off");
+        metrics.cache.stale("stale_if_error");
+        metrics.cache.broad("met");
         metrics.mode_in_force("*", Mode::PrimaryOnly);
         let labels = RequestLabels {
             operation: Operation::Root.as_str(),

@@ -52,6 +52,26 @@ names! {
         "Connections towards a store that are open now.";
     BREAKER_STATE = "breaker_state" ["target"]
         "0 closed, 1 half open, 2 open.";
+    CACHE_HITS = "cache_hits_total" ["tier"]
+        "Reads answered with a kept answer, by the tier that had it.";
+    CACHE_MISSES = "cache_misses_total" []
+        "Reads that the store was asked for because no answer was kept.";
+    CACHE_COALESCED = "cache_coalesced_total" []
+        "Reads answered with the answer to an equal one that was under way.";
+    CACHE_STALE = "cache_stale_total" ["reason"]
+        "Reads answered with an answer past its time, by what allowed it.";
+    CACHE_BYPASSES = "cache_bypasses_total" ["reason"]
+        "Answers that were not looked for or not kept, by reason.";
+    CACHE_BYTES = "cache_bytes" ["tier"]
+        "What the kept answers take, with what it takes to keep them.";
+    CACHE_EVICTIONS = "cache_evictions_total" []
+        "Answers let go of to make room.";
+    CACHE_NEAR_HITS = "cache_near_hits_total" []
+        "Hits that differ from what was asked in the last bits of its vectors.";
+    CACHE_NARROW_WRITES = "cache_narrow_writes_total" []
+        "Writes that left the kept answers of other tenants alone.";
+    CACHE_BROAD_WRITES = "cache_broad_writes_total" ["reason"]
+        "Writes to a collection of several tenants that let go of all its answers, by reason.";
     SPLIT_UPSERTS = "split_upserts_total" []
         "Upserts too large for Qdrant that were sent to it in parts.";
     MODE = "mode" ["collection", "mode"]

@@ -7,11 +7,8 @@
 use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,10 +16,9 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use super::file_body::FileBody;
-use super::pool::DrivenBody;
+use super::paced::{Ended, Paced, Streamed};
 use super::relay::Relayed;
 use super::room::Room;
 use crate::metrics::Counter;
@@ -117,6 +113,28 @@ impl Body {
             Kind::Empty | Kind::Full(_) => true,
             Kind::Stream(_) | Kind::Prefixed(..) | Kind::Relayed(_) | Kind::File(_) => false,
         }
+    }
+
+    /// Reads on what comes from a peer until it is whole in memory, or longer than `bytes_max`; then
+    /// it streams on, nothing lost.
+    ///
+    /// Cancel safety: what was read so far is lost.
+    pub async fn gathered(mut self, bytes_max: usize) -> Result<Self, BodyError> {
+        let (mut pieces, mut stream) = match std::mem::take(&mut self.kind) {
+            Kind::Stream(stream) => (VecDeque::new(), stream),
+            Kind::Prefixed(pieces, stream) => (pieces, stream),
+            kind @ (Kind::Empty | Kind::Full(_) | Kind::File(_) | Kind::Relayed(_)) => {
+                self.kind = kind;
+                return Ok(self);
+            }
+        };
+        let is_short = stream.gather(&mut pieces, bytes_max).await?;
+        self.kind = if is_short {
+            Kind::Full(joined(pieces))
+        } else {
+            Kind::Prefixed(pieces, stream)
+        };
+        Ok(self)
     }
 
     /// The whole body, when it is in memory.
@@ -225,123 +243,6 @@ impl StdError for BodyError {
     }
 }
 
-/// What comes in from a peer, piece by piece.
-pub struct Streamed(Source);
-
-enum Source {
-    Plain(Incoming),
-    /// An answer that moves its own connection.
-    Driven(DrivenBody),
-}
-
-impl From<Incoming> for Streamed {
-    fn from(incoming: Incoming) -> Self {
-        Self(Source::Plain(incoming))
-    }
-}
-
-impl From<DrivenBody> for Streamed {
-    fn from(body: DrivenBody) -> Self {
-        Self(Source::Driven(body))
-    }
-}
-
-impl Streamed {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
-            Source::Plain(incoming) => Pin::new(incoming).poll_frame(cx),
-            Source::Driven(body) => body.poll_frame(cx),
-        }
-    }
-
-    pub fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Source::Plain(incoming) => incoming.is_end_stream(),
-            Source::Driven(body) => body.is_end_stream(),
-        }
-    }
-
-    pub fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Source::Plain(incoming) => incoming.size_hint(),
-            Source::Driven(body) => body.size_hint(),
-        }
-    }
-}
-
-/// A stream with a bound on the pause between two pieces.
-///
-/// The timer is made when the stream is first found pending, so a body that is already there
-/// costs none.
-struct Paced {
-    incoming: Streamed,
-    pause: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
-    broken: Option<Counter>,
-    ended: Option<Ended>,
-}
-
-/// Whether a body has been read to its end.
-#[derive(Clone, Default)]
-pub struct Ended(Arc<AtomicBool>);
-
-impl Ended {
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Paced {
-    fn new(incoming: Streamed, pause: Duration) -> Self {
-        Self {
-            incoming,
-            pause,
-            timer: None,
-            waiting: false,
-            broken: None,
-            ended: None,
-        }
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = self.incoming.poll_frame(cx) {
-            self.waiting = false;
-            if let Some(ended) = &self.ended
-                && (frame.is_none() || self.incoming.is_end_stream())
-            {
-                ended.set();
-            }
-            let failed = |error| self.failed(BodyError::Broken(error));
-            return Poll::Ready(frame.map(|frame| frame.map_err(failed)));
-        }
-        let until = Instant::now() + self.pause;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if !self.waiting {
-            timer.as_mut().reset(until);
-            self.waiting = true;
-        }
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(self.failed(BodyError::Stalled))))
-    }
-
-    fn failed(&self, error: BodyError) -> BodyError {
-        if let Some(broken) = &self.broken {
-            broken.inc();
-        }
-        error
-    }
-}
-
 /// What came of collecting a body up to a bound.
 #[derive(Debug)]
 pub enum Collect {
@@ -413,21 +314,11 @@ pub async fn gather(
 ) -> Result<Gathered, BodyError> {
     let mut stream = Paced::new(incoming, pause);
     let mut pieces = VecDeque::new();
-    let mut seen = 0;
-    while let Some(frame) = stream.next().await {
-        // Trailers of an answer that is short enough to be gathered are not kept: whoever
-        // announces trailers is streamed.
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        seen += data.len();
-        pieces.push_back(data);
-        if seen > bytes_max {
-            let kind = Kind::Prefixed(pieces, stream);
-            return Ok(Gathered::Rest(Body { kind, _held: None }));
-        }
+    if stream.gather(&mut pieces, bytes_max).await? {
+        return Ok(Gathered::Whole(joined(pieces)));
     }
-    Ok(Gathered::Whole(joined(pieces)))
+    let kind = Kind::Prefixed(pieces, stream);
+    Ok(Gathered::Rest(Body { kind, _held: None }))
 }
 
 fn joined(pieces: VecDeque<Bytes>) -> Bytes {
@@ -437,12 +328,6 @@ fn joined(pieces: VecDeque<Bytes>) -> Bytes {
         kept.push(piece);
     }
     kept.bytes()
-}
-
-impl Paced {
-    async fn next(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
-        std::future::poll_fn(|cx| self.poll_next(cx)).await
-    }
 }
 
 /// Pieces put together, without a copy when there is only one.

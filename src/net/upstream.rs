@@ -12,8 +12,9 @@ use http::{Request, Response};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::body::{Body, BodyError, Streamed};
+use super::body::{Body, BodyError};
 use super::connector::Connector;
+use super::paced::Streamed;
 use super::pool::{Pool, PoolError};
 use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Gauge;

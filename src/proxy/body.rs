@@ -21,6 +21,10 @@ use crate::wire::envelope;
 /// Up to this length a body is read whole before it goes on. `requests_max` of these may be held.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
+/// Up to this length a question is read whole, to be looked for in the cache: a batch of a dozen
+/// searches with large vectors.
+const QUESTION_BYTES_MAX: u64 = 1024 * 1024;
+
 pub struct BodyLimits {
     /// The most JSON that Qdrant takes in one body.
     json: u64,
@@ -47,6 +51,24 @@ impl BodyLimits {
 
     /// Cancel safety: what was read so far is lost, as is the request.
     pub(super) async fn take_in(&self, operation: Operation, incoming: Incoming) -> Result<Body> {
+        self.take(operation, incoming, SMALL_BYTES_MAX).await
+    }
+
+    /// The same, but a question that the cache goes by is read whole up to a larger length.
+    pub(super) async fn take_question(
+        &self,
+        operation: Operation,
+        incoming: Incoming,
+    ) -> Result<Body> {
+        self.take(operation, incoming, QUESTION_BYTES_MAX).await
+    }
+
+    async fn take(
+        &self,
+        operation: Operation,
+        incoming: Incoming,
+        whole_bytes_max: u64,
+    ) -> Result<Body> {
         if incoming.is_end_stream() {
             return Ok(Body::empty());
         }
@@ -57,8 +79,8 @@ impl BodyLimits {
             self.json
         };
         match declared {
-            Some(length) if length <= SMALL_BYTES_MAX => {
-                self.whole(incoming, SMALL_BYTES_MAX, declared).await
+            Some(length) if length <= whole_bytes_max => {
+                self.whole(incoming, whole_bytes_max, declared).await
             }
             _ if !operation.has_json_body() => Ok(Body::stream(incoming, self.pause)),
             Some(length) if length <= self.json => Ok(Body::stream(incoming, self.pause)),

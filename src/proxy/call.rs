@@ -6,12 +6,17 @@ use http::Response;
 use http::request::Parts;
 use hyper::body::Incoming;
 
+use crate::cache::Asker;
 use crate::model::{Operation, Role};
 use crate::net::Body;
 
 /// A recognised request. Made once, by `front`.
 pub struct Call {
     pub operation: Operation,
+    /// The name of the collection in the path, unchecked.
+    pub collection: Option<Box<str>>,
+    /// Who asks, told before the sidecar's own key is taken off.
+    pub asker: Asker,
     pub head: Parts,
     pub body: Incoming,
     pub peer: SocketAddr,
@@ -32,6 +37,16 @@ impl Call {
 /// What the cache did. Also a metric label and a response header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CacheStatus {
+    /// Kept in this process.
+    HitL1,
+    /// Kept in this process, for a question that differs in the last bits of its vectors.
+    HitL1Near,
+    /// Asked of the store, because nothing was kept.
+    Miss,
+    /// The answer to an equal question that was under way.
+    Coalesced,
+    /// Kept, and past its time.
+    Stale,
     /// The cache had no part in it.
     Bypass,
 }
@@ -39,6 +54,11 @@ pub enum CacheStatus {
 impl CacheStatus {
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::HitL1 => "hit-l1",
+            Self::HitL1Near => "hit-l1; near",
+            Self::Miss => "miss",
+            Self::Coalesced => "coalesced",
+            Self::Stale => "stale",
             Self::Bypass => "bypass",
         }
     }
@@ -68,6 +88,11 @@ impl Answer {
             store: Some(store),
             cache: CacheStatus::Bypass,
         }
+    }
+
+    pub fn by_cache(mut self, cache: CacheStatus) -> Self {
+        self.cache = cache;
+        self
     }
 
     /// Keeps `held` until a streamed answer has been sent; a whole one lets go at once.

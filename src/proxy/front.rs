@@ -19,6 +19,7 @@ use tracing::{Instrument, debug, error, info_span};
 
 use super::call::{Answer, Call};
 use super::respond::{self, CorsAsked};
+use crate::cache::Asker;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::model::Role;
 use crate::net::{Arrival, Body};
@@ -82,11 +83,15 @@ where
             collection = recognised.collection().as_deref(),
             request_id = request_id.to_str().unwrap_or_default(),
         );
+        let collection = recognised.collection().map(|name| Box::from(&*name));
+        let asker = Asker::of(&head.headers);
         let metrics = Arc::clone(&self.metrics);
         let mut inner = self.inner.clone();
         let work = async move {
             let call = Call {
                 operation,
+                collection,
+                asker,
                 head,
                 body,
                 peer,

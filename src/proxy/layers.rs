@@ -9,23 +9,36 @@ use tower::util::BoxCloneSyncService;
 use super::admit::{AdmitLayer, Keys};
 use super::body::BodyLimits;
 use super::front::FrontLayer;
-use super::pass::{Deadlines, Journey};
+use super::journey::Journey;
+use super::pass::Deadlines;
 use super::shed::ShedLayer;
+use crate::cache::Cache;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::mode::Router;
 use crate::net::Edge;
+use crate::task::Group;
 
 /// Requests in flight that need no key: probes, the version, the page, preflights.
 const OPEN_REQUESTS_MAX: usize = 64;
 
+/// Each may be as long as the longest that is kept.
+pub const LARGE_ANSWERS_MAX: usize = 64;
+
 /// What the proxy is made of.
 pub struct ProxyParts {
     pub router: Arc<Router>,
+    pub cache: Arc<Cache>,
+    /// Owns what goes on after its client has gone.
+    pub tasks: Group,
+    pub clock: Clock,
     pub keys: Keys,
     pub bodies: BodyLimits,
     pub deadlines: Deadlines,
     pub requests_max: usize,
     pub metrics: Arc<Metrics>,
+    /// How many answers beyond the usual length are gathered to be kept, at one time.
+    pub large_answers: Semaphore,
     /// Tells this sidecar from every other one.
     pub instance: Arc<str>,
 }

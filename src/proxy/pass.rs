@@ -1,20 +1,15 @@
-//! The journey of a call that is handed to a store as it came.
+//! The journey of a call that is handed to a store as it came, and how long one may take.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower::Service;
-use tracing::{debug, warn};
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
-use super::respond;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::mode::Snapshot;
 use crate::model::{Class, Operation};
+use crate::net::Body;
 use crate::store::PassCall;
 use crate::wire;
 
@@ -32,7 +27,7 @@ pub struct Deadlines {
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Deadlines {
-    fn of(&self, operation: Operation, query: Option<&str>) -> Duration {
+    pub(super) fn of(&self, operation: Operation, query: Option<&str>) -> Duration {
         let usual = match operation.class() {
             Class::PointRead
             | Class::SearchRead
@@ -59,65 +54,51 @@ impl Deadlines {
     }
 }
 
-#[derive(Clone)]
-pub(super) struct Journey {
-    pub(super) parts: Arc<ProxyParts>,
+/// Hands a call on.
+pub(super) async fn pass(parts: &ProxyParts, snapshot: &Snapshot, call: Call) -> Result<Answer> {
+    let call = taken_in(parts, call).await?;
+    send(snapshot, call).await
 }
 
-impl Service<Call> for Journey {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        let parts = Arc::clone(&self.parts);
-        Box::pin(async move {
-            Ok(pass(&parts, call).await.unwrap_or_else(|error| {
-                log(&error);
-                respond::error(&error)
-            }))
-        })
-    }
+/// Reads as much of the body as is read before the store is asked.
+pub(super) async fn taken_in(parts: &ProxyParts, call: Call) -> Result<PassCall> {
+    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+    let taking = parts.bodies.take_in(call.operation, call.body);
+    let body = in_time(patience, taking).await?;
+    Ok(PassCall {
+        operation: call.operation,
+        head: call.head,
+        body,
+        deadline: Instant::now() + patience,
+    })
 }
 
-async fn pass(parts: &ProxyParts, call: Call) -> Result<Answer> {
-    let snapshot = parts.router.snapshot();
-    let Call {
-        operation,
-        head,
+/// The same, but whole up to the length of a question: somebody wants to know what it says.
+pub(super) async fn taken_in_to_be_read(parts: &ProxyParts, call: Call) -> Result<PassCall> {
+    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+    let taking = parts.bodies.take_question(call.operation, call.body);
+    let body = in_time(patience, taking).await?;
+    Ok(PassCall {
+        operation: call.operation,
+        head: call.head,
         body,
-        ..
-    } = call;
-    let patience = parts.deadlines.of(operation, head.uri.query());
-    // Each pause in a body is bounded where it is read; here the whole of it is, so that nobody
-    // holds a place by sending a byte now and then.
-    let taken = tokio::time::timeout(patience, parts.bodies.take_in(operation, body)).await;
-    let body = taken.map_err(|_elapsed| client_too_slow())??;
-    let deadline = Instant::now() + patience;
-    let call = PassCall {
-        operation,
-        head,
-        body,
-        deadline,
-    };
+        deadline: Instant::now() + patience,
+    })
+}
+
+/// Each pause in a body is bounded where it is read; here the whole of it is, so that nobody holds
+/// a place by sending a byte now and then.
+pub(super) async fn in_time(
+    patience: Duration,
+    taking: impl Future<Output = Result<Body>>,
+) -> Result<Body> {
+    let text = "Outrigger: the request's body did not arrive in time";
+    let too_slow = || Error::new(ErrorKind::Timeout, Origin::Client, Retry::Never, text);
+    let taken = tokio::time::timeout(patience, taking).await;
+    taken.map_err(|_elapsed| too_slow())?
+}
+
+pub(super) async fn send(snapshot: &Snapshot, call: PassCall) -> Result<Answer> {
     let answer = snapshot.authority.pass(call).await?;
     Ok(Answer::of_store(answer, snapshot.authority_role))
-}
-
-fn client_too_slow() -> Error {
-    let text = "Outrigger: the request's body did not arrive in time";
-    Error::new(ErrorKind::Timeout, Origin::Client, Retry::Never, text)
-}
-
-fn log(error: &Error) {
-    match error.origin() {
-        Origin::Client => debug!(error = %error.chain(), "refuse a request"),
-        Origin::Proxy | Origin::Qdrant | Origin::Pgvector | Origin::Embedded => {
-            warn!(error = %error.chain(), retry = ?error.retry(), "a request failed");
-        }
-    }
 }

@@ -153,3 +153,24 @@ fn rows_of_ones_and_noughts_under_the_name_of_a_multi_vector_are_rows() {
         assert_eq!(found[0]["vector"]["rows"], json!([[1.0, 0.0], [0.0, 1.0]]));
     });
 }
+
+#[test]
+fn a_kept_answer_does_not_count_towards_a_limit_on_reads() {
+    story(async {
+        let docs = Docs::new().await;
+        let strict = json!({"strict_mode_config": {"enabled": true, "read_rate_limit": 1}});
+        docs.ok("PATCH", "/collections/docs", &strict).await;
+        let scroll = json!({"limit": 3});
+        let first = docs.read("points/scroll", &scroll).await;
+        // The store is not asked, so it has nothing to count.
+        assert_eq!(docs.read("points/scroll", &scroll).await, first);
+        let answer = docs
+            .ask(
+                "POST",
+                "/collections/docs/points/scroll",
+                &json!({"limit": 4}),
+            )
+            .await;
+        assert_eq!(answer.status(), 429, "{}", answer.text());
+    });
+}

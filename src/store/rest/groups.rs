@@ -371,11 +371,12 @@ fn order(collection: &Collection, query: Option<&ScoringQuery>) -> Result<Order>
     }
 }
 
-/// Gives the hits the payload and vectors that were asked for.
+/// Gives the hits the payload and vectors that were asked for. What was deleted since it was found
+/// is no hit.
 async fn hydrate(
     served: &Served,
     collection: &Collection,
-    groups: &mut [Group],
+    groups: &mut Vec<Group>,
     payload: WithPayloadInterface,
     vector: WithVector,
 ) -> Result<()> {
@@ -389,6 +390,10 @@ async fn hydrate(
             .retrieve(&collection.name, ids, payload, vector);
         let read = read.await?.into_iter();
         records.extend(read.map(|record| (record.id, record)));
+        for group in groups.iter_mut() {
+            group.hits.retain(|hit| records.contains_key(&hit.id));
+        }
+        groups.retain(|group| !group.hits.is_empty());
     }
     for hit in groups.iter_mut().flat_map(|group| &mut group.hits) {
         let record = records.get(&hit.id);

@@ -29,13 +29,18 @@ const STORY_LASTS_MAX: Duration = Duration::from_secs(90);
 
 /// Runs one story on a runtime of its own. What the story leaves running ends with it.
 pub(crate) fn story(told: impl Future<Output = ()>) {
+    within(STORY_LASTS_MAX, told);
+}
+
+/// The same for one whose length is the caller's choice.
+pub(crate) fn within(most: Duration, told: impl Future<Output = ()>) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
     let runtime = LetGo(Some(runtime));
-    let told = Box::pin(async { tokio::time::timeout(STORY_LASTS_MAX, told).await });
+    let told = Box::pin(async { tokio::time::timeout(most, told).await });
     let over = runtime.0.as_ref().map(|runtime| runtime.block_on(told));
     assert!(matches!(over, Some(Ok(()))), "the story hangs");
 }

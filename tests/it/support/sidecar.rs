@@ -15,12 +15,18 @@ use super::wire::Wire;
 /// Settings for a sidecar in front of the Qdrant at `url`, as TOML. `more` is written with dotted
 /// keys (`server.header_timeout = "1s"`), for a table may be opened only once.
 ///
-/// No connection is kept for later, so that "all connections have ended" can be waited for.
+/// No connection is kept for later, so that "all connections have ended" can be waited for. The
+/// cache is off unless `more` speaks of it: most stories are of what passes through.
 pub(crate) fn in_front_of(url: &str, more: &str) -> String {
     let kept = if more.contains("primary.idle_connections_max") {
         ""
     } else {
         "primary.idle_connections_max = 0\n"
+    };
+    let cache = if more.contains("cache.") {
+        ""
+    } else {
+        "cache.enabled = false\n"
     };
     let listeners = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n";
     let primary = format!("primary.kind = \"qdrant\"\nprimary.url = \"{url}\"\n");
@@ -29,7 +35,7 @@ pub(crate) fn in_front_of(url: &str, more: &str) -> String {
     } else {
         listeners
     };
-    format!("{listeners}{primary}{kept}{more}\n")
+    format!("{listeners}{primary}{kept}{cache}{more}\n")
 }
 
 pub(crate) fn settings(toml: &str) -> Settings {

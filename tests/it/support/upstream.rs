@@ -49,12 +49,15 @@ pub(crate) enum Speaks {
 
 type Rule = dyn Fn(&Seen) -> Response<Bytes> + Send + Sync;
 
+/// Which answers have to wait.
+type Holds = fn(&Seen) -> bool;
+
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     rule: Box<Rule>,
     connections: watch::Sender<usize>,
     arrived: watch::Sender<usize>,
-    open: watch::Sender<bool>,
+    holds: watch::Sender<Holds>,
 }
 
 pub(crate) struct Upstream {
@@ -86,7 +89,7 @@ impl Upstream {
             rule: Box::new(rule),
             connections: watch::Sender::new(0),
             arrived: watch::Sender::new(0),
-            open: watch::Sender::new(true),
+            holds: watch::Sender::new(|_| false),
         });
         let own = Arc::clone(&shared);
         drop(task::spawn("upstream", async move {
@@ -105,11 +108,17 @@ impl Upstream {
 
     /// From now on every answer waits until `release`.
     pub(crate) fn hold(&self) {
-        self.shared.open.send_replace(false);
+        self.hold_only(|_| true);
+    }
+
+    /// From now on the answers to these wait, and no others. What is answered is settled when the
+    /// question arrives.
+    pub(crate) fn hold_only(&self, held: Holds) {
+        self.shared.holds.send_replace(held);
     }
 
     pub(crate) fn release(&self) {
-        self.shared.open.send_replace(true);
+        self.hold_only(|_| false);
     }
 
     /// Waits until so many requests have arrived in full.
@@ -120,6 +129,13 @@ impl Upstream {
             .wait_for(|seen| *seen >= count)
             .await
             .unwrap();
+    }
+
+    /// Waits until so many of these have arrived in full.
+    pub(crate) async fn saw_of(&self, is_one: fn(&Seen) -> bool, count: usize) {
+        let mut arrived = self.shared.arrived.subscribe();
+        let all = |_: &usize| self.seen().iter().filter(|seen| is_one(seen)).count() >= count;
+        arrived.wait_for(all).await.unwrap();
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -185,9 +201,10 @@ async fn answer(
         body,
     };
     let answer = (shared.rule)(&seen);
-    shared.seen.lock().push(seen);
+    shared.seen.lock().push(seen.clone());
     shared.arrived.send_modify(|count| *count += 1);
-    drop(shared.open.subscribe().wait_for(|open| *open).await);
+    let mut holds = shared.holds.subscribe();
+    drop(holds.wait_for(|held| !held(&seen)).await);
     Ok(answer.map(Full::new))
 }
 

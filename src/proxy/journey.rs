@@ -1,0 +1,76 @@
+//! Which way a call goes: the foot of the stack.
+//!
+//! A call takes one snapshot of the mode here and lives by it to its end.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Method;
+use tower::Service;
+use tracing::{debug, warn};
+
+use super::call::{Answer, Call};
+use super::layers::ProxyParts;
+use super::{pass, read, respond, unkept, write};
+use crate::cache::Policy;
+use crate::error::{Error, Origin, Result};
+use crate::model::Class;
+
+#[derive(Clone)]
+pub(super) struct Journey {
+    pub(super) parts: Arc<ProxyParts>,
+}
+
+impl Service<Call> for Journey {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let parts = Arc::clone(&self.parts);
+        Box::pin(async move {
+            Ok(travel(&parts, call).await.unwrap_or_else(|error| {
+                log(&error);
+                respond::error(&error)
+            }))
+        })
+    }
+}
+
+async fn travel(parts: &Arc<ProxyParts>, call: Call) -> Result<Answer> {
+    let snapshot = parts.router.snapshot();
+    if !parts.cache.is_on() {
+        let may_change = may_change(&call);
+        return unkept::unkept(parts, &snapshot, call, may_change).await;
+    }
+    if Policy::keeps(call.operation) {
+        read::read(parts, snapshot, call).await
+    } else if may_change(&call) {
+        write::write(parts, snapshot, call).await
+    } else {
+        pass::pass(parts, &snapshot, call).await
+    }
+}
+
+/// Whether something may be otherwise after the call. What is not known here is judged by its
+/// method.
+fn may_change(call: &Call) -> bool {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
+    let class = call.operation.class();
+    !class.is_read() && (class != Class::Unknown || !reads.contains(&call.head.method))
+}
+
+fn log(error: &Error) {
+    match error.origin() {
+        Origin::Client => debug!(error = %error.chain(), "refuse a request"),
+        Origin::Proxy | Origin::Qdrant | Origin::Pgvector | Origin::Embedded => {
+            warn!(error = %error.chain(), retry = ?error.retry(), "a request failed");
+        }
+    }
+}

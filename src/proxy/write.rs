@@ -1,0 +1,143 @@
+//! The journey of a call that may change answers.
+//!
+//! What it touches is out of force before it is sent and again when it has ended, and its answer
+//! leaves after that. Once it has been read in full it runs to its end in a task of its own: a
+//! client that hangs up leaves nobody guessing.
+//!
+//! Where the tenants of a collection are told apart, a write of few points is preceded by a look at
+//! whose they are, so that the other tenants' answers stay.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::call::{Answer, Call};
+use super::layers::ProxyParts;
+use super::{names, pass, tenants};
+use crate::cache::Outcome;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::mode::Snapshot;
+use crate::model::{Class, Operation, StoreKind};
+use crate::store::PassCall;
+use crate::wire;
+
+pub(super) async fn write(
+    parts: &Arc<ProxyParts>,
+    snapshot: Arc<Snapshot>,
+    call: Call,
+) -> Result<Answer> {
+    let (asker, collection) = (call.asker, call.collection.clone());
+    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+    let names = match call.operation.class() {
+        Class::PointWrite | Class::CollectionWrite | Class::IndexWrite => {
+            names::told(parts, &snapshot, asker, &call.head, patience).await
+        }
+        Class::PointRead
+        | Class::SearchRead
+        | Class::SampleRead
+        | Class::CollectionRead
+        | Class::AliasRead
+        | Class::AliasWrite
+        | Class::SnapshotRead
+        | Class::SnapshotWrite
+        | Class::ClusterRead
+        | Class::ClusterWrite
+        | Class::ServiceRead
+        | Class::ServiceWrite
+        | Class::Embedding
+        | Class::Unknown => None,
+    };
+    let tenancy = match (&collection, &names) {
+        (Some(name), Some(names)) if call.operation.class() == Class::PointWrite => {
+            let who = (asker, &**name);
+            tenants::told(parts, &snapshot, who, names, &call.head, patience).await
+        }
+        (_, None) | (None, _) | (Some(_), Some(_)) => None,
+    };
+    let tenancy = tenancy.filter(|tenancy| tenancy.has_tenants());
+    let call = match &tenancy {
+        Some(_) => pass::taken_in_to_be_read(parts, call).await?,
+        None => pass::taken_in(parts, call).await?,
+    };
+    let is_whole = call.body.is_whole();
+    let cloned = Arc::clone(parts);
+    let work = async move {
+        let cache = &cloned.cache;
+        let narrowing = match (&collection, &names, &tenancy) {
+            (Some(name), Some(names), Some(_)) => {
+                let body = call.body.as_bytes();
+                let narrowing = cache.narrowing(call.operation, name, names, body.as_deref());
+                narrowing.map(|narrowing| (narrowing, name))
+            }
+            (_, _, None) | (_, None, _) | (None, _, _) => None,
+        };
+        let writing = match narrowing {
+            Some((narrowing, name)) => {
+                let found = tenants::found(&snapshot, &narrowing, name, &call.head).await;
+                Some(narrowing.narrow(found.as_deref()))
+            }
+            None => cache.writing(call.operation, collection.as_deref(), names.as_deref()),
+        };
+        let (operation, kind) = (call.operation, snapshot.authority.kind());
+        let waits = waits(&call);
+        let said = call.body.as_bytes();
+        let answered = pass::send(&snapshot, call).await;
+        cache.reckon_write(operation, collection.as_deref(), said.as_deref());
+        if let Some(writing) = writing {
+            writing.end(outcome(operation, kind, waits, &answered));
+        }
+        answered
+    };
+    if !is_whole {
+        return work.await;
+    }
+    let (tells, told) = oneshot::channel();
+    let work = async move {
+        // Whoever asked may be gone.
+        let _gone = tells.send(work.await);
+    };
+    parts.tasks.spawn("write", work.in_current_span());
+    told.await.unwrap_or_else(|_panicked| {
+        let text = "a bug ended this write; the log has the place";
+        let (kind, retry) = (ErrorKind::Internal, Retry::OutcomeUnknown);
+        Err(Error::new(kind, Origin::Proxy, retry, text))
+    })
+}
+
+fn waits(call: &PassCall) -> bool {
+    wire::Params::read(call.operation, call.head.uri.query()).is_ok_and(|params| params.wait)
+}
+
+/// Whether the write has had its effect by now, or never will.
+fn outcome(
+    operation: Operation,
+    kind: StoreKind,
+    waits: bool,
+    answered: &Result<Answer>,
+) -> Outcome {
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(error) if error.retry() == Retry::OutcomeUnknown => return Outcome::Unsettled,
+        Err(_never_sent) => return Outcome::Settled,
+    };
+    let status = answer.response.status();
+    if status.is_server_error() || status == http::StatusCode::REQUEST_TIMEOUT {
+        return Outcome::Unsettled;
+    }
+    // Stores of our own answer when it is done, whatever the client waits for.
+    let own = matches!(kind, StoreKind::Embedded | StoreKind::Pgvector);
+    let later = matches!(operation.class(), Class::PointWrite | Class::IndexWrite);
+    if own || !later || status.is_client_error() {
+        return Outcome::Settled;
+    }
+    // A write that is waited for can still be answered before it is done.
+    let body = answer.response.body().as_bytes().unwrap_or_default();
+    let says = |word: &str| memmem::find(&body, word.as_bytes()).is_some();
+    if waits && says("\"completed\"") && !says("\"acknowledged\"") && !says("\"wait_timeout\"") {
+        Outcome::Settled
+    } else {
+        Outcome::Unsettled
+    }
+}
