@@ -856,6 +856,41 @@ async fn a_changed_configuration_is_put_in_force_and_kept() {
 }
 
 #[tokio::test]
+async fn a_weighting_that_reached_some_files_only_reaches_all_at_the_next_start() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    store.create("c", two()).await.unwrap();
+    let words = json!({"indices": [1], "values": [1.0]});
+    let point = json!({"id": 1, "vector": {"words": words}});
+    apply(&store, json!({"upsert_points": {"points": [point]}}))
+        .await
+        .unwrap();
+    let mut wanted = two();
+    wanted.params.sparse_vectors =
+        serde_json::from_value(json!({"words": {"modifier": "idf"}})).unwrap();
+    store.configure("c", wanted).await.unwrap();
+    let folder = scratch.as_killed(&store);
+    drop(store);
+    let home = folder.homes().pop().unwrap();
+    let mut unweighed = 0;
+    for segment in fs::read_dir(home.join("shard/segments")).unwrap() {
+        let path = segment.unwrap().path().join("segment.json");
+        let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let words = state
+            .pointer_mut("/config/sparse_vector_data/words")
+            .unwrap();
+        let taken = words.as_object_mut().unwrap().remove("modifier");
+        assert_eq!(taken, Some(json!("idf")));
+        fs::write(&path, state.to_string()).unwrap();
+        unweighed += 1;
+    }
+    assert!(unweighed > 0);
+    let store = folder.store();
+    assert_eq!(store.condition("c").await.unwrap().health, Health::Green);
+    assert_eq!(count(&store, None).await, 1);
+}
+
+#[tokio::test]
 async fn a_shard_that_broke_comes_back_from_its_log() {
     let scratch = Scratch::new();
     let store = scratch.store();
