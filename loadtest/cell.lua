@@ -1,7 +1,8 @@
 -- The load of one cell of `compare`, and its result as one line of JSON for the program to read.
 -- wrk's own output rounds and changes units; this gives the plain figures.
 --
--- Arguments after `--`: a file with the request body ("" for none), the method, the mean pause
+-- Arguments after `--`: a file with the request bodies, a line each, one of which is taken at random
+-- for each request ("" for none), the method, the mean pause
 -- before each request in milliseconds (0: none), and the seed of those pauses.
 
 local threads = 0
@@ -14,20 +15,36 @@ end
 function init(arguments)
   local body_path, method = arguments[1], arguments[2]
   local pause_ms_mean, seed = tonumber(arguments[3]), tonumber(arguments[4])
+  math.randomseed(seed * 1000 + thread_number)
   wrk.method = method
   if body_path ~= "" then
     local file = assert(io.open(body_path, "rb"))
-    wrk.body = file:read("*a")
+    local text = file:read("*a")
     file:close()
     wrk.headers["Content-Type"] = "application/json"
+    if text:find("\n") then
+      requests_of(text)
+    else
+      wrk.body = text
+    end
   end
   if pause_ms_mean > 0 then
     -- Pauses of one length would march all connections in step and turn a steady rate into
     -- bursts. Exponential ones make arrivals that do not know of each other.
-    math.randomseed(seed * 1000 + thread_number)
     function delay()
       return math.floor(-math.log(1 - math.random()) * pause_ms_mean + 0.5)
     end
+  end
+end
+
+-- Built beforehand: what a request costs to build is not to be measured.
+function requests_of(text)
+  local built = {}
+  for body in text:gmatch("[^\n]+") do
+    built[#built + 1] = wrk.format(nil, nil, nil, body)
+  end
+  function request()
+    return built[math.random(#built)]
   end
 end
 

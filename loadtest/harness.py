@@ -63,7 +63,9 @@ class Child:
 
     def tree(self):
         """The process ids of this child and of everything it forked, such as nginx's workers."""
-        return [self.pid, *descendants(self.pid)]
+        # nginx's cache loader ends by itself after a minute, and has nothing to load.
+        forked = descendants(self.pid)
+        return [self.pid, *(pid for pid in forked if b"cache loader" not in command_line(pid))]
 
     def check_alive(self):
         code = self.process.poll()
@@ -377,6 +379,12 @@ def http_status(url):
 
 
 # --- CPU time ----------------------------------------------------------------------------------
+
+
+def command_line(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def descendants(pid):

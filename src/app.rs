@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::admin;
-use crate::cache::{Cache, CacheSettings, CollectionPolicy, Company, Policy};
+use crate::cache::{Cache, CacheSettings, CollectionPolicy, Company, Policy, RedisSettings};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
@@ -91,7 +91,10 @@ pub async fn start(settings: Settings) -> Result<Running> {
     };
     let tls = listeners.tls(&metrics)?;
     let clock = Clock::system();
-    let cache = Arc::new(Cache::new(cache_settings(&settings), metrics.cache.clone()));
+    let cache = Cache::new(cache_settings(&settings)?, metrics.cache.clone());
+    let cache = Arc::new(cache);
+    // With the desk's, which end last: what is written while the proxy drains is told.
+    cache.start(&desk_tasks, &desk_stop);
     let proxy_edge = proxy::edge(ProxyParts {
         router: Arc::clone(&router),
         cache: Arc::clone(&cache),
@@ -119,7 +122,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         },
         requests_max: settings.server.requests_max,
         metrics: Arc::clone(&metrics),
-        instance: format!("{:016x}", rand::random::<u64>()).into(),
+        instance: instance_name(),
     });
     let admin_edge = admin::edge(admin::Desk {
         router,
@@ -369,7 +372,13 @@ impl Making<'_> {
     }
 }
 
-fn cache_settings(settings: &Settings) -> CacheSettings {
+/// What a request is marked with that has come through here.
+fn instance_name() -> HeaderValue {
+    let name = format!("{:016x}", rand::random::<u64>());
+    HeaderValue::try_from(name).unwrap_or(HeaderValue::from_static("outrigger"))
+}
+
+fn cache_settings(settings: &Settings) -> Result<CacheSettings> {
     let of = &settings.cache;
     let collections = settings.collections.iter().map(|(name, own)| {
         let policy = CollectionPolicy {
@@ -380,7 +389,11 @@ fn cache_settings(settings: &Settings) -> CacheSettings {
         (name.clone(), policy)
     });
     let kib = usize::try_from(of.max_entry_kb).unwrap_or(usize::MAX);
-    CacheSettings {
+    let redis = of.redis_url.as_ref().map(|url| -> Result<_> {
+        let redis = RedisSettings::new(url, of.redis_password.as_ref(), store_mark(settings))?;
+        Ok(redis.keeping(of.redis_ttl, of.l1_ttl_when_blind))
+    });
+    Ok(CacheSettings {
         policy: Policy {
             enabled: of.enabled,
             ttl: of.ttl,
@@ -396,7 +409,26 @@ fn cache_settings(settings: &Settings) -> CacheSettings {
             None => Company::Alone,
         },
         vector_rounding: of.vector_rounding,
+        redis: redis.transpose()?,
+    })
+}
+
+/// What tells our stores from those of other sidecars that share a Redis.
+fn store_mark(settings: &Settings) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new_derive_key("outrigger stores 1");
+    for of in std::iter::once(&settings.primary).chain(&settings.secondary) {
+        let url = of.url.as_ref().map_or("", config::StoreUrl::expose);
+        let key = of.api_key.as_ref().map_or("", config::Secret::expose);
+        for part in [of.kind.as_str(), url, key] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        if of.kind == StoreKind::Embedded {
+            // It is this process's alone.
+            hasher.update(&rand::random::<u128>().to_le_bytes());
+        }
     }
+    hasher.finalize().as_bytes().to_vec()
 }
 
 fn qdrant_settings(of: &config::Store, settings: &Settings) -> Result<QdrantSettings> {

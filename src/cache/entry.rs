@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) seen: Seen,
     pub(super) head: Head,
     pub(super) body: Bytes,
+    /// When it was put here.
+    pub(super) kept_at: Instant,
     pub(super) fresh_until: Instant,
     /// Not served after this, fresh or stale: the token that it was given for runs out.
     pub(super) ends: Option<Instant>,

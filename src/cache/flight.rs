@@ -122,6 +122,7 @@ mod tests {
             seen: seen.clone(),
             head: Heads::default().kept(&http::HeaderMap::new()).unwrap(),
             body: Bytes::from_static(b"answer"),
+            kept_at: Instant::now(),
             fresh_until: Instant::now(),
             ends: None,
         })

@@ -8,6 +8,8 @@
 //! began before a write and ended after it keeps an answer that nobody will be given. Tokens are
 //! random: whatever is lost, restored or restarted, an old one never comes to be in force again.
 //!
+//! Where answers are also kept in Redis, whatever is renewed here is renewed there, too: see `shared`.
+//!
 //! While a write is under way, and for a while after one whose effect may still be to come, what it
 //! touches is not kept: such an answer would be dropped at its end, or be one from before it.
 
@@ -17,13 +19,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::scope::{SLOTS, Slot};
+use super::scope::{SLOTS, Scope, Slot};
+use super::shared::{Renewals, Ticket};
 
 /// The tokens of all slots.
 pub(super) struct Generations {
     slots: Box<[State]>,
     began: Instant,
     settle: Duration,
+    /// Tells the other sidecars.
+    shared: Option<Arc<Renewals>>,
 }
 
 struct State {
@@ -52,6 +57,15 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Whether no write was known whose effect could still be to come.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.unsettled
+    }
+
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.tokens.iter().map(|(slot, _)| *slot).collect()
+    }
+
     /// What was seen of one slot only.
     pub(super) fn of(&self, slot: Slot) -> Self {
         let own = self.tokens.iter().filter(|(other, _)| *other == slot);
@@ -77,7 +91,12 @@ pub(super) enum Unfit {
 }
 
 impl Generations {
+    #[cfg(test)]
     pub(super) fn new(settle: Duration) -> Arc<Self> {
+        Self::shared(settle, None)
+    }
+
+    pub(super) fn shared(settle: Duration, shared: Option<Arc<Renewals>>) -> Arc<Self> {
         let state = |_| State {
             token: AtomicU64::new(rand::random()),
             writes: AtomicU32::new(0),
@@ -87,6 +106,7 @@ impl Generations {
             slots: (0..SLOTS).map(state).collect(),
             began: Instant::now(),
             settle,
+            shared,
         })
     }
 
@@ -129,8 +149,12 @@ impl Generations {
     }
 
     /// Whether nobody else has begun, ended or left anything to come in what `seen` holds. `own`
-    /// is what the asker itself has begun, each slot once.
+    /// is what the asker itself has begun, each slot once. Who does not hear the other sidecars
+    /// cannot know.
     pub(super) fn undisturbed(&self, seen: &Seen, own: &[Slot]) -> bool {
+        if self.shared.as_ref().is_some_and(|shared| !shared.hears()) {
+            return false;
+        }
         let now = self.now();
         seen.tokens.iter().all(|(slot, token)| {
             let state = self.state(*slot);
@@ -140,18 +164,51 @@ impl Generations {
         })
     }
 
-    /// Puts new tokens in force.
-    pub(super) fn renew(&self, slots: impl IntoIterator<Item = Slot>) {
-        for slot in slots {
-            self.state(slot)
-                .token
-                .store(rand::random(), Ordering::SeqCst);
-        }
+    /// Puts new tokens in force, here and at the other sidecars.
+    pub(super) fn renew(&self, slots: &[Slot]) {
+        let _nobody_waits = self.tell(slots, Duration::ZERO);
+        self.renew_here(slots);
     }
 
     pub(super) fn renew_all(&self) {
+        // Every answer depends on the world.
+        let _nobody_waits = self.tell(&[Scope::World.slot()], Duration::ZERO);
+        self.forget_all();
+    }
+
+    /// Another sidecar has renewed a slot. `hold`: the effect of its write may still be to come.
+    pub(super) fn heard(&self, slot: Slot, hold: Duration) {
+        self.hold(&[slot], hold);
+        self.renew_here(&[slot]);
+    }
+
+    /// What others have renewed is not known.
+    pub(super) fn forget_all(&self) {
         for state in &self.slots {
             state.token.store(rand::random(), Ordering::SeqCst);
+        }
+    }
+
+    /// Before what is told is in force here: from now on nothing of it is looked up in Redis.
+    fn tell(&self, slots: &[Slot], hold: Duration) -> Option<Ticket> {
+        let shared = self.shared.as_ref()?;
+        Some(shared.want(slots, hold))
+    }
+
+    fn renew_here(&self, slots: &[Slot]) {
+        for slot in slots {
+            let state = self.state(*slot);
+            state.token.store(rand::random(), Ordering::SeqCst);
+        }
+    }
+
+    fn hold(&self, slots: &[Slot], hold: Duration) {
+        if !hold.is_zero() {
+            let until = self.now().saturating_add(millis(hold));
+            for slot in slots {
+                let state = self.state(*slot);
+                state.held_until.fetch_max(until, Ordering::SeqCst);
+            }
         }
     }
 
@@ -160,24 +217,24 @@ impl Generations {
         for slot in slots {
             self.state(*slot).writes.fetch_add(1, Ordering::SeqCst);
         }
-        self.renew(slots.iter().copied());
+        self.renew(slots);
     }
 
     /// The write has ended. The order matters: as long as it counts as under way nothing is kept,
-    /// and what was kept before the tokens change is dropped by it.
-    pub(super) fn end(&self, slots: &[Slot], outcome: Outcome) {
-        if outcome == Outcome::Unsettled {
-            let until = self.now().saturating_add(millis(self.settle));
-            for slot in slots {
-                self.state(*slot)
-                    .held_until
-                    .fetch_max(until, Ordering::SeqCst);
-            }
-        }
-        self.renew(slots.iter().copied());
+    /// and what was kept before the tokens change is dropped by it. What it returns waits until
+    /// Redis knows.
+    pub(super) fn end(&self, slots: &[Slot], outcome: Outcome) -> Option<Ticket> {
+        let hold = match outcome {
+            Outcome::Settled => Duration::ZERO,
+            Outcome::Unsettled => self.settle,
+        };
+        self.hold(slots, hold);
+        let ticket = self.tell(slots, hold);
+        self.renew_here(slots);
         for slot in slots {
             self.state(*slot).writes.fetch_sub(1, Ordering::SeqCst);
         }
+        ticket
     }
 
     fn now(&self) -> u64 {
@@ -191,8 +248,9 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scope::Scope;
+    use super::super::shared::Health;
     use super::*;
+    use crate::metrics::Gauge;
 
     const SETTLE: Duration = Duration::from_secs(1);
 
@@ -207,7 +265,7 @@ mod tests {
         generations.begin(&slots);
         assert!(!generations.in_force(&before));
         let during = generations.see(&slots);
-        generations.end(&slots, Outcome::Settled);
+        let _ticket = generations.end(&slots, Outcome::Settled);
         assert!(!generations.in_force(&during));
         assert!(generations.in_force(&generations.see(&slots)));
     }
@@ -217,10 +275,10 @@ mod tests {
         let (generations, slots) = parts();
         generations.begin(&slots);
         generations.begin(&slots);
-        generations.end(&slots, Outcome::Settled);
+        let _ticket = generations.end(&slots, Outcome::Settled);
         let during = generations.see(&slots);
         assert_eq!(generations.fit(&during), Err(Unfit::Written));
-        generations.end(&slots, Outcome::Settled);
+        let _ticket = generations.end(&slots, Outcome::Settled);
         assert_eq!(generations.fit(&generations.see(&slots)), Ok(()));
     }
 
@@ -228,7 +286,7 @@ mod tests {
     async fn nothing_is_kept_until_an_unsettled_write_had_its_time() {
         let (generations, slots) = parts();
         generations.begin(&slots);
-        generations.end(&slots, Outcome::Unsettled);
+        let _ticket = generations.end(&slots, Outcome::Unsettled);
         let early = generations.see(&slots);
         assert_eq!(generations.fit(&early), Err(Unfit::Unsettled));
         tokio::time::advance(SETTLE + Duration::from_millis(1)).await;
@@ -247,12 +305,12 @@ mod tests {
         assert!(!generations.undisturbed(&seen, &[]));
         generations.begin(&slots);
         assert!(!generations.undisturbed(&generations.see(&slots), &slots));
-        generations.end(&slots, Outcome::Unsettled);
+        let _ticket = generations.end(&slots, Outcome::Unsettled);
         let seen = generations.see(&slots);
         assert!(!generations.undisturbed(&seen, &slots));
         tokio::time::advance(SETTLE + Duration::from_millis(1)).await;
         assert!(generations.undisturbed(&seen, &slots));
-        generations.renew(slots);
+        generations.renew(&slots);
         assert!(!generations.undisturbed(&seen, &slots));
     }
 
@@ -261,8 +319,16 @@ mod tests {
         let (generations, slots) = parts();
         let other = generations.see(&[Scope::Points("b").slot()]);
         generations.begin(&slots);
-        generations.end(&slots, Outcome::Unsettled);
+        let _ticket = generations.end(&slots, Outcome::Unsettled);
         assert!(generations.in_force(&other));
         assert_eq!(generations.fit(&other), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_hear_the_others_cannot_know_that_nobody_disturbs() {
+        let renewals = Renewals::new(Health::new(Gauge::default()), Gauge::default());
+        let generations = Generations::shared(SETTLE, Some(renewals));
+        let seen = generations.see(&[Scope::Points("a").slot()]);
+        assert!(generations.in_force(&seen) && !generations.undisturbed(&seen, &[]));
     }
 }

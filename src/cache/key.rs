@@ -1,9 +1,17 @@
-//! What tells one question from another: 128 bits of a cryptographic digest over who asks, which
-//! store answers, and every byte of the request that an answer can depend on.
+//! What tells one question from another: 128 bits of a digest over who asks, which store answers,
+//! and every byte of the request that an answer can depend on.
 //!
 //! A request with a field that it does not depend on has another key than one without: that costs
 //! a hit and no more. Leaving one out that it does depend on would serve a wrong answer.
+//!
+//! Inside the process the digest is HighwayHash under a secret that is made at the start and never
+//! leaves it, so nobody can make two questions meet: a hit costs little more than it takes to hash
+//! its body, and a cryptographic digest would cost more than all the rest of it. In Redis, where
+//! every sidecar has to come to the same key, it is BLAKE3.
 
+use std::sync::LazyLock;
+
+use highway::{HighwayHash, HighwayHasher};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::request::Parts;
 
@@ -12,6 +20,12 @@ use crate::model::{Operation, Role};
 /// A question, and who asks it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Key(pub(super) u128);
+
+/// The same, as every sidecar says it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SharedKey(pub(super) u128);
+
+static SECRET: LazyLock<highway::Key> = LazyLock::new(|| highway::Key(rand::random()));
 
 /// Who asks. Kept as a digest: what is compared never holds the secret itself.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -41,25 +55,57 @@ impl Asker {
 
 impl Key {
     pub fn of(asker: Asker, store: Role, operation: Operation, head: &Parts, body: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&asker.0.to_le_bytes());
-        put(&mut hasher, store.as_str().as_bytes());
-        put(&mut hasher, operation.as_str().as_bytes());
-        put(&mut hasher, head.uri.path().as_bytes());
-        put(&mut hasher, head.uri.query().unwrap_or_default().as_bytes());
-        for name in [ACCEPT_ENCODING, CONTENT_TYPE, CONTENT_ENCODING] {
-            // A field that is absent and one that is empty mean the same here.
-            for value in head.headers.get_all(name) {
-                put(&mut hasher, value.as_bytes());
-            }
-            hasher.update(b"\n");
-        }
-        put(&mut hasher, body);
-        Self(short(&hasher))
+        let mut digest = HighwayHasher::new(*SECRET);
+        feed(asker, store, operation, head, body, |part| {
+            digest.append(part);
+        });
+        let [low, high] = digest.finalize128();
+        Self(u128::from(high) << 64 | u128::from(low))
     }
 }
 
-/// With its length, so that no two lists of parts read the same.
+impl SharedKey {
+    pub fn of(asker: Asker, store: Role, operation: Operation, head: &Parts, body: &[u8]) -> Self {
+        let mut digest = blake3::Hasher::new_derive_key("outrigger cache key 1");
+        // By itself it begins where a block begins, and many blocks are done at once.
+        let body = blake3::hash(body);
+        feed(asker, store, operation, head, body.as_bytes(), |part| {
+            digest.update(part);
+        });
+        Self(short(&digest))
+    }
+}
+
+fn feed(
+    asker: Asker,
+    store: Role,
+    operation: Operation,
+    head: &Parts,
+    body: &[u8],
+    mut digest: impl FnMut(&[u8]),
+) {
+    // Each with its length, so that no two lists of parts read the same.
+    let mut put = |part: &[u8]| {
+        digest(&(part.len() as u64).to_le_bytes());
+        digest(part);
+    };
+    put(&asker.0.to_le_bytes());
+    put(store.as_str().as_bytes());
+    put(operation.as_str().as_bytes());
+    put(head.uri.path().as_bytes());
+    put(head.uri.query().unwrap_or_default().as_bytes());
+    for (number, name) in (0_u8..).zip([ACCEPT_ENCODING, CONTENT_TYPE, CONTENT_ENCODING]) {
+        // A field that is absent and one that is empty mean the same here.
+        for value in head.headers.get_all(name) {
+            put(&[number]);
+            put(value.as_bytes());
+        }
+    }
+    put(b"body");
+    put(body);
+}
+
+/// With its length, as above.
 fn put(hasher: &mut blake3::Hasher, part: &[u8]) {
     hasher.update(&(part.len() as u64).to_le_bytes());
     hasher.update(part);
@@ -77,20 +123,27 @@ mod tests {
 
     use super::*;
 
-    fn key(target: &str, fields: &[(&str, &str)], body: &str) -> Key {
+    /// Both of them.
+    fn key(target: &str, fields: &[(&str, &str)], body: &str) -> (Key, SharedKey) {
         let mut request = Request::post(target);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         let asker = Asker::of(&head.headers);
-        Key::of(
-            asker,
-            Role::Primary,
-            Operation::QueryPoints,
-            &head,
-            body.as_bytes(),
-        )
+        let (role, operation) = (Role::Primary, Operation::QueryPoints);
+        let body = body.as_bytes();
+        let own = Key::of(asker, role, operation, &head, body);
+        (own, SharedKey::of(asker, role, operation, &head, body))
+    }
+
+    #[test]
+    fn in_redis_a_question_has_the_same_key_for_every_sidecar_and_version() {
+        let (_, shared) = key("/collections/a/points/query", &[("api-key", "a")], "{}");
+        assert_eq!(
+            shared,
+            SharedKey(103_265_777_343_535_754_607_952_238_568_652_474_575)
+        );
     }
 
     #[test]
@@ -136,15 +189,20 @@ mod tests {
             ),
         ];
         for (at, other) in others.iter().enumerate() {
-            assert_ne!(plain, *other, "{at}");
-            assert!(!others.split_at(at).0.contains(other), "{at}");
+            for earlier in others.split_at(at).0.iter().chain([&plain]) {
+                assert_ne!(earlier.0, other.0, "{at}");
+                assert_ne!(earlier.1, other.1, "{at}");
+            }
         }
     }
 
     #[test]
     fn the_store_is_part_of_the_question() {
         let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
-        let of = |role| Key::of(Asker::default(), role, Operation::QueryPoints, &head, b"");
+        let operation = Operation::QueryPoints;
+        let of = |role| Key::of(Asker::default(), role, operation, &head, b"");
+        assert_ne!(of(Role::Primary), of(Role::Secondary));
+        let of = |role| SharedKey::of(Asker::default(), role, operation, &head, b"");
         assert_ne!(of(Role::Primary), of(Role::Secondary));
     }
 }

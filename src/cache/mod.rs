@@ -5,7 +5,9 @@
 //! `policy`. Nothing is ever dropped by looking through what is kept: a write takes new tokens, and
 //! what was kept under the old ones is not served any more.
 //!
-//! This room knows nothing of sockets and stores: who asks brings the answer.
+//! A second tier may stand in Redis (`shared`), with tokens that every sidecar sees.
+//!
+//! This room knows nothing of stores: who asks brings the answer.
 
 mod entry;
 mod flight;
@@ -21,8 +23,11 @@ mod policy;
 mod reach;
 mod reckon;
 mod scope;
+mod second;
+mod shared;
 mod state;
 mod tenant;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,21 +45,24 @@ use flight::{Arrived, Boarding, Flights, Passenger, Pilot};
 use generation::{Generations, Seen};
 use ghost::Ghost;
 use names::Views;
-use narrowing::Watch;
 use near::Near;
-use scope::{Scope, Slot};
+use scope::Scope;
+use shared::{Ground, Shared};
 use tenant::Tenants;
 
 pub use generation::Outcome;
 pub use ghost::{Estimate, EstimateRow};
-pub use key::{Asker, Key};
+pub use key::{Asker, Key, SharedKey};
 pub use names::Names;
 pub use narrow::Broad;
 pub use narrowing::{BeforeTenancy, Narrowing};
 pub use policy::{Bypass, CollectionPolicy, Policy, token_life};
 pub use reckon::Asked;
+pub use second::Look;
+pub use shared::RedisSettings;
 pub use state::{STALE_REASONS, Settings};
 pub use tenant::Tenancy;
+pub use writing::Writing;
 
 /// What a cache is made from.
 pub struct CacheSettings {
@@ -67,6 +75,7 @@ pub struct CacheSettings {
     pub company: Company,
     /// Decimals to which query vectors are rounded, so that near questions hit.
     pub vector_rounding: Option<u32>,
+    pub redis: Option<RedisSettings>,
 }
 
 /// Who else keeps answers of the same store.
@@ -87,6 +96,7 @@ pub struct Cache {
     tenants: Arc<Tenants>,
     near: Option<Near>,
     ghost: Ghost,
+    shared: Option<Arc<Shared>>,
     stale_while_revalidate: Duration,
     stale_if_error: Duration,
     settings: Settings,
@@ -115,11 +125,21 @@ pub struct Question {
     key: Key,
     seen: Seen,
     ttl: Duration,
+    /// In the second tier.
+    second_ttl: Duration,
     ends: Option<Instant>,
     near: Option<Key>,
+    /// What it is called in the second tier; without it, that is not asked.
+    shared: Option<SharedKey>,
 }
 
 impl Question {
+    #[must_use]
+    pub fn with_shared(mut self, shared: Option<SharedKey>) -> Self {
+        self.shared = shared;
+        self
+    }
+
     /// Found by near questions, too.
     #[must_use]
     pub fn with_near(mut self, near: Option<Key>) -> Self {
@@ -136,6 +156,10 @@ pub struct Told<'a> {
 }
 
 /// What to do with a question.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and taken apart at once"
+)]
 pub enum Turn {
     /// Ask the store.
     Ask(Asking),
@@ -148,6 +172,8 @@ pub enum Turn {
 pub struct Asking {
     question: Question,
     pilot: Pilot,
+    /// What the answer has to be recorded under in the second tier; without, it is not.
+    ground: Option<Ground>,
 }
 
 pub struct Waiting(Passenger);
@@ -161,18 +187,6 @@ pub enum Waited {
     Abandoned,
 }
 
-/// A write under way. What it touches is not kept, and what was kept of it is out of force.
-/// Dropped without `end`, nobody knows how it ended.
-#[must_use]
-pub struct Writing {
-    generations: Arc<Generations>,
-    slots: Vec<Slot>,
-    /// What the names that it was judged by depend on.
-    names_hold_while: Seen,
-    /// Of a write that is taken to touch only some tenants.
-    watch: Option<Watch>,
-}
-
 impl Kept {
     pub fn answer<B>(&self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
         self.entry.answer(body)
@@ -182,6 +196,7 @@ impl Kept {
 impl Cache {
     pub fn new(settings: CacheSettings, metrics: CacheMetrics) -> Self {
         state::show_all(&metrics);
+        let (generations, shared) = second::made(&settings, &metrics);
         let evicted = metrics.evictions.clone();
         let stale = settings.stale_while_revalidate.max(settings.stale_if_error);
         let entries = moka::sync::Cache::builder()
@@ -197,7 +212,8 @@ impl Cache {
         Self {
             policy: settings.policy,
             entries,
-            generations: Generations::new(settings.settle),
+            generations,
+            shared,
             flights: Flights::default(),
             heads: Heads::default(),
             views: Views::default(),
@@ -245,7 +261,7 @@ impl Cache {
             return None;
         }
         let now = Instant::now();
-        if entry.ends.is_some_and(|ends| ends <= now) {
+        if entry.ends.is_some_and(|ends| ends <= now) || self.is_too_old_when_blind(&entry, now) {
             return None;
         }
         let over = now.saturating_duration_since(entry.fresh_until);
@@ -274,10 +290,14 @@ impl Cache {
         ends: Option<Instant>,
     ) -> Result<Question, Bypass> {
         let Told { names, tenancy } = told;
-        let mut ttl = self.policy.ttl(operation, collection)?;
-        if let (Some(name), Some(names)) = (collection, names) {
-            ttl = ttl.min(self.policy.ttl(operation, Some(names.collection(name)))?);
-        }
+        let real = names
+            .zip(collection)
+            .map(|(names, name)| names.collection(name));
+        let second = self
+            .shared
+            .as_ref()
+            .map_or(Duration::ZERO, |shared| shared.ttl());
+        let ttls = self.policy.ttls(operation, [collection, real], second)?;
         let pinned = match (collection, names, tenancy) {
             (Some(name), Some(names), Some(tenancy)) => {
                 self.pinned(operation, names.collection(name), tenancy, body)
@@ -297,9 +317,11 @@ impl Cache {
         Ok(Question {
             key,
             seen,
-            ttl,
+            ttl: ttls.here,
+            second_ttl: ttls.second,
             ends,
             near: None,
+            shared: None,
         })
     }
 
@@ -312,14 +334,19 @@ impl Cache {
         match self.flights.board(question.key, &question.seen) {
             Boarding::Asks(pilot) => {
                 let question = question.clone();
-                Turn::Ask(Asking { question, pilot })
+                let ground = None;
+                Turn::Ask(Asking {
+                    question,
+                    pilot,
+                    ground,
+                })
             }
             Boarding::Waits(passenger) => Turn::Wait(Waiting(passenger)),
         }
     }
 
     /// Keeps an answer if it may be, and gives it to all who wait for it.
-    pub fn land(&self, asking: Asking, status: StatusCode, head: &HeaderMap, body: &Bytes) {
+    pub fn land(&self, mut asking: Asking, status: StatusCode, head: &HeaderMap, body: &Bytes) {
         if status != StatusCode::OK {
             return self.land_nothing(asking, Bypass::Status);
         }
@@ -329,27 +356,32 @@ impl Cache {
         let Some(head) = self.heads.kept(head) else {
             return self.land_nothing(asking, Bypass::Head);
         };
-        let Asking { question, pilot } = asking;
+        let now = Instant::now();
+        let question = &asking.question;
         let entry = Arc::new(Entry {
-            seen: question.seen,
+            seen: question.seen.clone(),
             head,
             // A copy of its own: the answer may be a part of a much larger buffer.
             body: Bytes::copy_from_slice(body),
-            fresh_until: Instant::now() + question.ttl,
+            kept_at: now,
+            fresh_until: now + self.life_here(question.ttl),
             ends: question.ends,
         });
-        match self.generations.fit(&entry.seen) {
-            Ok(()) => {
-                self.entries.insert(question.key, Arc::clone(&entry));
-                if let (Some(near), Some(key)) = (&self.near, question.near) {
-                    near.put(key, question.key);
-                }
-                let bytes = i64::try_from(self.entries.weighted_size()).unwrap_or(i64::MAX);
-                self.metrics.bytes.set(bytes);
-            }
-            Err(unfit) => self.bypassed(unfit.into()),
+        match self.fits(&entry) {
+            Ok(()) => self.insert(question, &entry),
+            Err(reason) => self.bypassed(reason),
         }
-        pilot.land(Arrived::Answer(entry));
+        self.fill_second(&mut asking, &entry);
+        asking.pilot.land(Arrived::Answer(entry));
+    }
+
+    fn insert(&self, question: &Question, entry: &Arc<Entry>) {
+        self.entries.insert(question.key, Arc::clone(entry));
+        if let (Some(near), Some(key)) = (&self.near, question.near) {
+            near.put(key, question.key);
+        }
+        let bytes = i64::try_from(self.entries.weighted_size()).unwrap_or(i64::MAX);
+        self.metrics.bytes.set(bytes);
     }
 
     /// The answer is for the one who asked only.
@@ -370,27 +402,6 @@ impl Cache {
 
     pub fn bypassed(&self, reason: Bypass) {
         self.metrics.bypassed(reason.as_str());
-    }
-
-    /// A write is about to be sent. `None`: it changes no answer.
-    pub fn writing(
-        &self,
-        operation: Operation,
-        collection: Option<&str>,
-        names: Option<&Names>,
-    ) -> Option<Writing> {
-        let slots = reach::of_write(operation, collection, names);
-        if !self.policy.enabled || slots.is_empty() {
-            return None;
-        }
-        self.generations.begin(&slots);
-        let world = |names: &Names| names.hold_while.of(Scope::World.slot());
-        Some(Writing {
-            generations: Arc::clone(&self.generations),
-            slots,
-            names_hold_while: names.map(world).unwrap_or_default(),
-            watch: None,
-        })
     }
 
     /// The aliases as this caller was told them, if that still holds. Inside, `None`: they cannot
@@ -435,35 +446,6 @@ impl Waiting {
             }
             Some(Arrived::NothingToShare) => Waited::NothingToShare,
             None => Waited::Abandoned,
-        }
-    }
-}
-
-impl Writing {
-    pub fn end(mut self, outcome: Outcome) {
-        self.finish(outcome);
-    }
-
-    fn finish(&mut self, outcome: Outcome) {
-        if let Some(watch) = self.watch.take() {
-            self.slots
-                .extend(watch.over(&self.generations, &self.slots));
-        }
-        let mut slots = std::mem::take(&mut self.slots);
-        // An alias was switched since it was told: nobody knows which collection this reached.
-        let world = Scope::World.slot();
-        if !self.generations.in_force(&self.names_hold_while) && !slots.contains(&world) {
-            self.generations.begin(&[world]);
-            slots.push(world);
-        }
-        self.generations.end(&slots, outcome);
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if !self.slots.is_empty() {
-            self.finish(Outcome::Unsettled);
         }
     }
 }

@@ -148,4 +148,16 @@ mod tests {
         assert!(Names::parse(b"{\"status\":{\"error\":\"no\"}}").is_none());
         assert!(Names::parse(b"").is_none());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_caller_was_told_holds_for_that_caller_and_for_a_while() {
+        let views = Views::default();
+        let told = |asker, holds| views.get(Asker(asker), |_| holds);
+        views.put(Asker(1), None, Seen::default());
+        assert!(told(1, true).is_some());
+        assert!(told(2, true).is_none());
+        assert!(told(1, false).is_none(), "a name has moved");
+        tokio::time::advance(REMEMBERED).await;
+        assert!(told(1, true).is_none(), "it was told too long ago");
+    }
 }

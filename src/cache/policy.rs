@@ -101,6 +101,13 @@ pub struct CollectionPolicy {
     pub tenant_key: Option<String>,
 }
 
+/// How long an answer is kept in each tier.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ttls {
+    pub(super) here: Duration,
+    pub(super) second: Duration,
+}
+
 /// What a collection is changes by itself, too: an index gets ready, a count catches up.
 const METADATA_TTL: Duration = Duration::from_secs(2);
 
@@ -157,6 +164,29 @@ impl Policy {
             | Class::Embedding
             | Class::Unknown => ttl,
         })
+    }
+
+    /// For how long an answer is kept, under each of these names of one collection. In the second
+    /// tier it is `second`, unless the collection has a time of its own: then no answer is older.
+    pub(super) fn ttls(
+        &self,
+        operation: Operation,
+        names: [Option<&str>; 2],
+        second: Duration,
+    ) -> Result<Ttls, Bypass> {
+        let [first, _] = names;
+        let here = self.ttl(operation, first)?;
+        let mut ttls = Ttls { here, second };
+        if matches!(operation.class(), Class::CollectionRead | Class::AliasRead) {
+            ttls.second = second.min(METADATA_TTL);
+        }
+        for name in names.into_iter().flatten() {
+            ttls.here = ttls.here.min(self.ttl(operation, Some(name))?);
+            if let Some(own) = self.collections.get(name).and_then(|own| own.ttl) {
+                ttls.second = ttls.second.min(own);
+            }
+        }
+        Ok(ttls)
     }
 
     /// The longest that anything is kept.
@@ -248,6 +278,22 @@ mod tests {
         assert_eq!(ttl(Operation::QueryPoints, "out"), Err(Bypass::Collection));
         assert_eq!(ttl(Operation::GetCollection, "own"), Ok(METADATA_TTL));
         assert_eq!(policy.ttl_max(), Duration::from_secs(900));
+    }
+
+    #[test]
+    fn in_the_second_tier_no_answer_outlives_a_time_that_its_collection_has_of_its_own() {
+        let policy = policy();
+        let second = |operation, names| {
+            let hour = Duration::from_hours(1);
+            policy.ttls(operation, names, hour).unwrap().second
+        };
+        let query = Operation::QueryPoints;
+        assert_eq!(second(query, [Some("any"), None]), Duration::from_hours(1));
+        let own = Duration::from_secs(900);
+        assert_eq!(second(query, [Some("own"), None]), own);
+        assert_eq!(second(query, [Some("live"), Some("own")]), own);
+        let metadata = Operation::GetCollection;
+        assert_eq!(second(metadata, [Some("own"), None]), METADATA_TTL);
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl Slot {
     pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }
+
+    /// As it stands in Redis.
+    pub(super) fn number(self) -> u16 {
+        self.0
+    }
+
+    pub(super) fn from_number(number: u16) -> Self {
+        Self(number)
+    }
 }
 
 impl Scope<'_> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::narrow::Broad;
 use super::policy::{Bypass, Policy};
 use super::scope::Scope;
-use super::{Age, Cache};
+use super::{Age, Cache, shared};
 use crate::metrics::CacheMetrics;
 
 const STALE_WHILE_REVALIDATE: &str = "stale_while_revalidate";
@@ -51,11 +51,17 @@ impl Cache {
             own.map(Scope::slot)
         });
         let every = [Scope::Anything.slot(), Scope::Catalog.slot()];
-        self.generations.renew(slots.chain(every));
+        let slots: Vec<_> = slots.chain(every).collect();
+        self.generations.renew(&slots);
     }
 
     pub fn settings(&self) -> Settings {
         self.settings
+    }
+
+    /// Whether there is to be a Redis; whether it serves is a metric.
+    pub fn has_second(&self) -> bool {
+        self.shared.is_some()
     }
 
     pub fn policy(&self) -> &Policy {
@@ -74,6 +80,7 @@ pub(super) fn show_all(metrics: &CacheMetrics) {
     for reason in Bypass::ALL.map(Bypass::as_str) {
         metrics.bypasses(reason);
     }
+    shared::show_all(metrics);
     for reason in Broad::ALL.map(Broad::as_str) {
         metrics.broad_writes(reason);
     }

@@ -23,7 +23,7 @@ use super::key::Asker;
 /// For how long what the store said of a collection holds, if nothing here changes it.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// With other sidecars about: how long after a field was learned until reads go by it. By then
-/// whoever writes anywhere has asked again, and knows of it.
+/// whoever writes anywhere has asked again, and knows of it. What the settings name is known to all.
 pub(super) const LEARNED_BY_ALL: Duration = Duration::from_secs(20);
 const VIEWS_MAX: usize = 4096;
 const COLLECTIONS_MAX: usize = 4096;
@@ -32,6 +32,8 @@ const COLLECTIONS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Tenancy {
     fields: Vec<Arc<Field>>,
+    /// The one of them that the settings name.
+    configured: Option<Arc<Field>>,
     /// The vectors whose scores depend on every point of the collection.
     idf: HashSet<String>,
 }
@@ -111,12 +113,10 @@ impl Tenancy {
         let indexed = indexed.filter_map(|(name, index)| is_tenant(index).then_some(name.as_str()));
         // Under several shard keys one id may stand for several points.
         let one_point_an_id = params.sharding_method.as_deref() != Some("custom");
-        let mut fields: Vec<Arc<Field>> = configured
-            .into_iter()
-            .chain(indexed)
-            .filter(|_| one_point_an_id)
-            .filter_map(|text| Field::parse(text).map(Arc::new))
-            .collect();
+        let field = |text| Field::parse(text).filter(|_| one_point_an_id).map(Arc::new);
+        let configured = configured.and_then(field);
+        let mut fields: Vec<Arc<Field>> = indexed.filter_map(field).collect();
+        fields.extend(configured.clone());
         fields.sort_unstable_by(|a, b| a.text.cmp(&b.text));
         fields.dedup();
         let sparse = params.sparse_vectors.unwrap_or_default().into_iter();
@@ -124,6 +124,7 @@ impl Tenancy {
             sparse.filter(|(_, of)| of.modifier.as_deref().is_some_and(|word| word != "none"));
         Some(Self {
             fields,
+            configured,
             idf: idf.map(|(name, _)| name).collect(),
         })
     }
@@ -288,7 +289,10 @@ impl Tenants {
         let known = self.known.lock();
         let of = known.get(collection).into_iter().flatten();
         let ripe = of.filter(|known| {
-            known.since.elapsed() >= self.ripe_after && tenancy.fields.contains(&known.field)
+            // The settings are the same at every sidecar: what they name need not be learned.
+            let is_known_to_all = known.since.elapsed() >= self.ripe_after
+                || tenancy.configured.as_ref() == Some(&known.field);
+            is_known_to_all && tenancy.fields.contains(&known.field)
         });
         ripe.map(|known| Arc::clone(&known.field)).collect()
     }

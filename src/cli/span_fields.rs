@@ -67,22 +67,22 @@ impl Object<'_, '_> {
 
     fn put_text(&mut self, text: &str) {
         let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-        if text.bytes().all(plain) {
-            self.put('"');
+        // All of them, for then several are looked at at once.
+        if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+            self.put_raw("\"");
             self.put_raw(text);
-            self.put('"');
+            self.put_raw("\"");
         } else {
             self.put_raw(&serde_json::Value::from(text).to_string());
         }
     }
 
     fn begin(&mut self, field: &Field) {
-        if self.written {
-            self.put(',');
-        }
+        // A name is an identifier of ours.
+        self.put_raw(if self.written { ",\"" } else { "\"" });
+        self.put_raw(field.name());
+        self.put_raw("\":");
         self.written = true;
-        self.put_text(field.name());
-        self.put(':');
     }
 }
 

@@ -66,8 +66,15 @@ fn table(cache: &Value, estimate: &Value) -> String {
     } else {
         "off"
     };
+    let second = &tiers["l2"];
+    let redis = match (&second["configured"], &second["up"]) {
+        (Value::Bool(true), Value::Bool(true)) => "up",
+        (Value::Bool(true), _) => "away, answers are served without",
+        (_, _) => "none",
+    };
     let rows = [
         ("cache", state.to_owned()),
+        ("Redis", redis.to_owned()),
         ("answers kept", answers.to_string()),
         ("memory", format!("{} of {}", mib(bytes), mib(room))),
         (

@@ -17,11 +17,7 @@ use crate::model::{Mode, Role, StoreKind};
 const COLLECTION_SERVED: [&str; 3] = ["cache", "tenant_key", "ttl"];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 14] = [
-    "cache.l1_ttl_when_blind",
-    "cache.redis_password",
-    "cache.redis_ttl",
-    "cache.redis_url",
+const NOT_SERVED_YET: [&str; 10] = [
     "control",
     "embeddings",
     "fence_timeout",

@@ -3,7 +3,7 @@
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::{Counter, Gauge, ReasonLabel, TierLabel, names, put};
+use super::{Counter, Gauge, KindLabel, ReasonLabel, TierLabel, names, put};
 
 /// Where an answer is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +35,19 @@ pub struct CacheMetrics {
     pub evictions: Counter,
     /// What the first tier takes.
     pub bytes: Gauge,
+    /// Whether each tier serves.
+    pub l1_up: Gauge,
+    pub l2_up: Gauge,
+    /// Answers written to Redis.
+    pub fills: Counter,
+    fills_dropped: Family<ReasonLabel, Counter>,
+    /// Round trips that told Redis of writes.
+    pub renewals: Counter,
+    /// What was written here and Redis does not know yet, in scopes.
+    pub unshared: Gauge,
+    /// What other sidecars told of theirs.
+    pub messages: Counter,
+    redis_errors: Family<KindLabel, Counter>,
     stale: Family<ReasonLabel, Counter>,
     bypasses: Family<ReasonLabel, Counter>,
     pub near_hits: Counter,
@@ -50,8 +63,21 @@ impl CacheMetrics {
             let tier = tier.as_str();
             hits.get_or_create_owned(&TierLabel { tier })
         });
+        let up: Family<TierLabel, Gauge> = put(registry, &names::CACHE_TIER_UP);
+        let [l1_up, l2_up] = Tier::ALL.map(|tier| {
+            let tier = tier.as_str();
+            up.get_or_create_owned(&TierLabel { tier })
+        });
         let tier = Tier::L1.as_str();
         Self {
+            l1_up,
+            l2_up,
+            fills: put(registry, &names::CACHE_FILLS),
+            fills_dropped: put(registry, &names::CACHE_FILLS_DROPPED),
+            renewals: put(registry, &names::CACHE_RENEWALS),
+            unshared: put(registry, &names::CACHE_UNSHARED),
+            messages: put(registry, &names::CACHE_MESSAGES),
+            redis_errors: put(registry, &names::REDIS_ERRORS),
             l1_hits,
             l2_hits,
             misses: put(registry, &names::CACHE_MISSES),
@@ -103,6 +129,28 @@ impl CacheMetrics {
         self.broad_writes
             .get_or_create(&ReasonLabel { reason })
             .inc();
+    }
+
+    /// An answer was not written to Redis. `reason` is one of the few words of the second tier.
+    pub fn fill_dropped(&self, reason: &'static str) {
+        self.fills_dropped
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// `kind` is one of the few words of the second tier.
+    pub fn redis_error(&self, kind: &'static str) {
+        self.redis_errors.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    pub fn fills_dropped(&self, reason: &'static str) -> u64 {
+        self.fills_dropped
+            .get_or_create(&ReasonLabel { reason })
+            .get()
+    }
+
+    pub fn redis_errors(&self, kind: &'static str) -> u64 {
+        self.redis_errors.get_or_create(&KindLabel { kind }).get()
     }
 
     /// `reason` is the setting that allowed it.

@@ -57,6 +57,7 @@ one_label! {
     StoreLabel { store }
     TargetLabel { target }
     NameLabel { name }
+    KindLabel { kind }
     OutcomeLabel { outcome }
     TierLabel { tier }
     VersionLabel { version }
@@ -353,6 +354,8 @@ mod tests {
         metrics.cache.bypassed("off");
         metrics.cache.stale("stale_if_error");
         metrics.cache.broad("met");
+        metrics.cache.fill_dropped("queue_full");
+        metrics.cache.redis_error("lost");
         metrics.mode_in_force("*", Mode::PrimaryOnly);
         let labels = RequestLabels {
             operation: Operation::Root.as_str(),

@@ -66,6 +66,20 @@ names! {
         "What the kept answers take, with what it takes to keep them.";
     CACHE_EVICTIONS = "cache_evictions_total" []
         "Answers let go of to make room.";
+    CACHE_TIER_UP = "cache_tier_up" ["tier"]
+        "1 while a tier of the cache serves: l1 is the process, l2 is Redis.";
+    CACHE_FILLS = "cache_fills_total" []
+        "Answers written to Redis.";
+    CACHE_FILLS_DROPPED = "cache_fills_dropped_total" ["reason"]
+        "Answers that were to be written to Redis and were not, by reason.";
+    CACHE_RENEWALS = "cache_renewals_total" []
+        "Round trips that told Redis and the other sidecars of writes.";
+    CACHE_UNSHARED = "cache_unshared_scopes" []
+        "Scopes of answers that were written to here and that Redis has not confirmed.";
+    CACHE_MESSAGES = "cache_messages_total" []
+        "Messages of other sidecars about their writes.";
+    REDIS_ERRORS = "redis_errors_total" ["kind"]
+        "What went wrong with Redis, by kind.";
     CACHE_NEAR_HITS = "cache_near_hits_total" []
         "Hits that differ from what was asked in the last bits of its vectors.";
     CACHE_NARROW_WRITES = "cache_narrow_writes_total" []

@@ -14,14 +14,12 @@ use subtle::{Choice, ConstantTimeEq};
 use tower::{Layer, Service};
 
 use super::call::{Answer, Call};
+use super::marks::VIA;
 use super::respond;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::Access;
 
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
-/// The sidecars that a request has been through, by their ids.
-const VIA: HeaderName = HeaderName::from_static("x-outrigger-via");
-
 /// The sidecar's own keys. An empty key is no key.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -129,18 +127,17 @@ fn refuse_tunnel(call: &Call) -> Result<()> {
 }
 
 /// Refuses a request that this very sidecar has sent, and marks the ones it will send.
-fn mark_or_refuse_loop(instance: &str, call: &mut Call) -> Result<()> {
+fn mark_or_refuse_loop(instance: &HeaderValue, call: &mut Call) -> Result<()> {
     let seen = call
         .head
         .headers
         .get(VIA)
         .and_then(|value| value.to_str().ok());
     let Some(seen) = seen else {
-        if let Ok(mark) = HeaderValue::from_str(instance) {
-            call.head.headers.insert(VIA, mark);
-        }
+        call.marks.via = Some(instance.clone());
         return Ok(());
     };
+    let instance = instance.to_str().unwrap_or_default();
     if seen.split(',').any(|id| id.trim() == instance) {
         let doing = "this request has been here before: the store's URL leads back to this \
                      sidecar; give the store an address of its own";
@@ -151,16 +148,14 @@ fn mark_or_refuse_loop(instance: &str, call: &mut Call) -> Result<()> {
             doing,
         ));
     }
-    if let Ok(mark) = HeaderValue::from_str(&format!("{seen}, {instance}")) {
-        call.head.headers.insert(VIA, mark);
-    }
+    call.marks.via = HeaderValue::from_str(&format!("{seen}, {instance}")).ok();
     Ok(())
 }
 
 #[derive(Clone)]
 pub(super) struct AdmitLayer {
     pub(super) keys: Arc<Keys>,
-    pub(super) instance: Arc<str>,
+    pub(super) instance: HeaderValue,
 }
 
 impl<S> Layer<S> for AdmitLayer {

@@ -1,11 +1,10 @@
 //! What the stations hand to one another: a call on the way in, an answer on the way out.
 
-use std::net::SocketAddr;
-
 use http::Response;
 use http::request::Parts;
 use hyper::body::Incoming;
 
+use super::marks::Marks;
 use crate::cache::Asker;
 use crate::model::{Operation, Role};
 use crate::net::Body;
@@ -19,7 +18,7 @@ pub struct Call {
     pub asker: Asker,
     pub head: Parts,
     pub body: Incoming,
-    pub peer: SocketAddr,
+    pub marks: Marks,
 }
 
 impl Call {
@@ -41,6 +40,8 @@ pub enum CacheStatus {
     HitL1,
     /// Kept in this process, for a question that differs in the last bits of its vectors.
     HitL1Near,
+    /// Kept in Redis.
+    HitL2,
     /// Asked of the store, because nothing was kept.
     Miss,
     /// The answer to an equal question that was under way.
@@ -56,6 +57,7 @@ impl CacheStatus {
         match self {
             Self::HitL1 => "hit-l1",
             Self::HitL1Near => "hit-l1; near",
+            Self::HitL2 => "hit-l2",
             Self::Miss => "miss",
             Self::Coalesced => "coalesced",
             Self::Stale => "stale",

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
-use super::{pass, read, respond, unkept, write};
+use super::{marks, pass, read, respond, unkept, write};
 use crate::cache::Policy;
 use crate::error::{Error, Origin, Result};
 use crate::model::Class;
@@ -43,13 +43,17 @@ impl Service<Call> for Journey {
     }
 }
 
-async fn travel(parts: &Arc<ProxyParts>, call: Call) -> Result<Answer> {
+async fn travel(parts: &Arc<ProxyParts>, mut call: Call) -> Result<Answer> {
     let snapshot = parts.router.snapshot();
+    let may_be_kept = parts.cache.is_on() && Policy::keeps(call.operation);
+    if !may_be_kept {
+        marks::put(&mut call.head.headers, &call.marks);
+    }
     if !parts.cache.is_on() {
         let may_change = may_change(&call);
         return unkept::unkept(parts, &snapshot, call, may_change).await;
     }
-    if Policy::keeps(call.operation) {
+    if may_be_kept {
         read::read(parts, snapshot, call).await
     } else if may_change(&call) {
         write::write(parts, snapshot, call).await

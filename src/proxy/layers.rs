@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
@@ -40,7 +42,7 @@ pub struct ProxyParts {
     /// How many answers beyond the usual length are gathered to be kept, at one time.
     pub large_answers: Semaphore,
     /// Tells this sidecar from every other one.
-    pub instance: Arc<str>,
+    pub instance: HeaderValue,
 }
 
 /// The edge service: clones of it serve the connections.
@@ -62,7 +64,7 @@ pub fn edge(parts: ProxyParts) -> Edge {
         // Before any body is read.
         .layer(AdmitLayer {
             keys,
-            instance: Arc::clone(&parts.instance),
+            instance: parts.instance.clone(),
         })
         .service(Journey {
             parts: Arc::clone(&parts),

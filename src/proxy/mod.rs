@@ -10,6 +10,7 @@ mod call;
 mod front;
 mod journey;
 mod layers;
+mod marks;
 mod names;
 mod pass;
 mod read;

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::call::{Answer, CacheStatus, Call};
 use super::layers::ProxyParts;
-use super::{names, pass, tenants, unkept};
+use super::{marks, names, pass, tenants, unkept};
 use crate::cache::{
-    Age, Asked, Asker, Asking, Bypass, Kept, Key, Question, Told, Turn, Waited, token_life,
+    Age, Asked, Asker, Asking, Bypass, Kept, Key, Look, Question, SharedKey, Told, Turn, Waited,
+    token_life,
 };
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::Snapshot;
@@ -48,10 +49,11 @@ impl Read {
 pub(super) async fn read(
     parts: &Arc<ProxyParts>,
     snapshot: Arc<Snapshot>,
-    call: Call,
+    mut call: Call,
 ) -> Result<Answer> {
     let cache = &parts.cache;
     if let Err(reason) = cache.admits(call.operation, &call.head.headers) {
+        marks::put(&mut call.head.headers, &call.marks);
         cache.bypassed(reason);
         return pass::pass(parts, &snapshot, call).await;
     }
@@ -59,6 +61,7 @@ pub(super) async fn read(
     let taking = parts.bodies.take_question(call.operation, call.body);
     let body = pass::in_time(patience, taking).await?;
     let Some(question) = body.as_bytes() else {
+        marks::put(&mut call.head.headers, &call.marks);
         cache.bypassed(Bypass::BodyTooLarge);
         let call = PassCall {
             operation: call.operation,
@@ -85,6 +88,7 @@ pub(super) async fn read(
     if let Some(kept) = near.and_then(|near| cache.find_near(near)) {
         return Ok(served(&kept, role, CacheStatus::HitL1Near));
     }
+    marks::put(&mut call.head.headers, &call.marks);
     let read = Read {
         operation: call.operation,
         collection: call.collection,
@@ -106,7 +110,9 @@ pub(super) async fn read(
             let began = Instant::now();
             let asked = ask(parts, &snapshot, &read).await;
             if let Ok(answer) = &asked {
-                unkept::reckon(parts, key, read.asked(), answer, Some(began.elapsed()));
+                let of_store = answer.cache != CacheStatus::HitL2;
+                let took = of_store.then(|| began.elapsed());
+                unkept::reckon(parts, key, read.asked(), answer, took);
             }
             match kept.filter(|_| failed(&asked)) {
                 Some(kept) => {
@@ -164,7 +170,13 @@ async fn ask(parts: &ProxyParts, snapshot: &Snapshot, read: &Read) -> Result<Ans
                 if let Some(kept) = kept.filter(|kept| kept.age == Age::Fresh) {
                     return Ok(served(&kept, snapshot.authority_role, CacheStatus::HitL1));
                 }
-                return fetch(parts, snapshot, read, Some(asking)).await;
+                return match parts.cache.look_up(asking).await {
+                    Look::Kept(kept) => {
+                        let role = snapshot.authority_role;
+                        Ok(served(&kept, role, CacheStatus::HitL2))
+                    }
+                    Look::Ask(asking) => fetch(parts, snapshot, read, Some(asking)).await,
+                };
             }
             Turn::Wait(waiting) => waiting,
         };
@@ -210,7 +222,11 @@ async fn question(
     };
     let cache = &parts.cache;
     let question = cache.question(key, operation, collection, told, &read.question, ends)?;
-    Ok(question.with_near(read.near))
+    let shared = cache.has_second().then(|| {
+        let role = snapshot.authority_role;
+        SharedKey::of(read.asker, role, operation, &read.head, &read.question)
+    });
+    Ok(question.with_near(read.near).with_shared(shared))
 }
 
 async fn fetch(

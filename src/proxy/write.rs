@@ -86,7 +86,9 @@ pub(super) async fn write(
         let answered = pass::send(&snapshot, call).await;
         cache.reckon_write(operation, collection.as_deref(), said.as_deref());
         if let Some(writing) = writing {
-            writing.end(outcome(operation, kind, waits, &answered));
+            writing
+                .end(outcome(operation, kind, waits, &answered))
+                .await;
         }
         answered
     };

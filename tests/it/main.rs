@@ -32,6 +32,7 @@ mod near;
 mod oversize;
 mod passing;
 mod protocols;
+mod redis;
 mod shutdown;
 mod stats;
 mod streaming;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::ask::Ask;
 use crate::support::folder::Folder;
 use crate::support::sidecar::Sidecar;
-use crate::support::story;
+use crate::support::{story, until};
 
 struct Docs {
     sidecar: Sidecar,
@@ -100,5 +100,17 @@ fn unless_asked_for_nothing_is_near() {
         let docs = Docs::new("").await;
         docs.asks(X, "a").await;
         assert_eq!(docs.asks(NEAR_X, "a").await.0, "miss");
+    });
+}
+
+#[test]
+fn a_near_hit_is_no_older_than_any_other() {
+    story(async {
+        let more =
+            "cache.vector_rounding = 5\ncache.ttl = \"100ms\"\ncache.stale_if_error = \"1h\"";
+        let docs = Docs::new(more).await;
+        docs.asks(X, "a").await;
+        let again = async || docs.asks(NEAR_X, "a").await.0 == "miss";
+        until("its time is over", again).await;
     });
 }

@@ -101,6 +101,8 @@ fn one_collection_or_everything_is_let_go_of() {
         assert_eq!(docs.read("other", "a").await, "hit-l1");
         warm().await;
         docs.desk("DELETE", "/api/cache").await;
+        let told = docs.desk("GET", "/api/cache").await;
+        assert_eq!(told["tiers"]["l1"]["entries"], 0);
         for name in ["docs", "other"] {
             assert_eq!(docs.read(name, "a").await, "miss");
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -11,6 +12,13 @@ use super::*;
 use crate::metrics::Metrics;
 
 const SETTLE: Duration = Duration::from_secs(1);
+
+impl Writing {
+    /// There is no Redis that would have to know.
+    fn ended(self, outcome: Outcome) {
+        assert!(self.end(outcome).now_or_never().is_some());
+    }
+}
 
 struct Docs {
     cache: Cache,
@@ -37,6 +45,7 @@ impl Docs {
             stale_if_error: Duration::ZERO,
             company: Company::Alone,
             vector_rounding: None,
+            redis: None,
         };
         let cache = Cache::new(settings, Metrics::new().cache);
         let docs = Self {
@@ -110,7 +119,7 @@ async fn a_write_alone_touches_whose_its_points_were_and_become() {
         "both are touched before it is sent"
     );
     let during = docs.reads("a");
-    writing.end(Outcome::Settled);
+    writing.ended(Outcome::Settled);
     assert!(!docs.still(&during) && docs.still(&c));
 }
 
@@ -120,9 +129,9 @@ async fn two_writes_of_one_point_at_one_time_touch_everybody() {
     // Both look before either is done: neither knows whose the other makes the point.
     let first = docs.upserts(7, "a").narrow(Some(&found(&[])));
     let second = docs.upserts(7, "b").narrow(Some(&found(&[])));
-    first.end(Outcome::Settled);
+    first.ended(Outcome::Settled);
     let (a, c) = (docs.reads("a"), docs.reads("c"));
-    second.end(Outcome::Settled);
+    second.ended(Outcome::Settled);
     assert!(
         !docs.still(&a) && !docs.still(&c),
         "7 was a's when b took it"
@@ -135,8 +144,8 @@ async fn two_writes_of_different_points_leave_the_others_alone() {
     let c = docs.reads("c");
     let first = docs.upserts(7, "a").narrow(Some(&found(&[])));
     let second = docs.upserts(8, "b").narrow(Some(&found(&[])));
-    first.end(Outcome::Settled);
-    second.end(Outcome::Settled);
+    first.ended(Outcome::Settled);
+    second.ended(Outcome::Settled);
     assert!(docs.still(&c));
 }
 
@@ -158,10 +167,10 @@ async fn a_write_by_filter_and_any_other_touch_everybody() {
             (first, by_filter())
         };
         let d = docs.reads("d");
-        first.end(Outcome::Settled);
+        first.ended(Outcome::Settled);
         assert!(!docs.still(&d), "{filter_first}");
         let d = docs.reads("d");
-        second.end(Outcome::Settled);
+        second.ended(Outcome::Settled);
         assert!(!docs.still(&d), "{filter_first}");
     }
 }
@@ -179,9 +188,9 @@ async fn a_broad_write_at_the_same_time_makes_it_broad() {
         let begun = before.then(broad);
         let narrow = docs.upserts(7, "a").narrow(Some(&found(&[])));
         let begun = begun.unwrap_or_else(broad);
-        begun.end(Outcome::Settled);
+        begun.ended(Outcome::Settled);
         let c = docs.reads("c");
-        narrow.end(Outcome::Settled);
+        narrow.ended(Outcome::Settled);
         assert!(!docs.still(&c), "{before}");
     }
 }
@@ -191,17 +200,17 @@ async fn a_write_that_has_not_settled_is_still_to_be_reckoned_with() {
     let docs = Docs::new();
     docs.upserts(7, "a")
         .narrow(Some(&found(&[])))
-        .end(Outcome::Unsettled);
+        .ended(Outcome::Unsettled);
     let c = docs.reads("c");
     docs.upserts(7, "b")
         .narrow(Some(&found(&[])))
-        .end(Outcome::Settled);
+        .ended(Outcome::Settled);
     assert!(!docs.still(&c));
     tokio::time::advance(2 * SETTLE).await;
     let c = docs.reads("c");
     docs.upserts(7, "b")
         .narrow(Some(&found(&[(7, "a")])))
-        .end(Outcome::Settled);
+        .ended(Outcome::Settled);
     assert!(docs.still(&c));
 }
 
@@ -212,7 +221,7 @@ async fn without_a_look_up_everybody_is_touched() {
         let c = docs.reads("c");
         let writing = docs.upserts(7, "a").narrow(answer);
         assert!(!docs.still(&c));
-        writing.end(Outcome::Settled);
+        writing.ended(Outcome::Settled);
     }
 }
 
@@ -224,6 +233,25 @@ async fn a_field_that_is_learned_meanwhile_makes_it_broad() {
     let info = json!({"result": {"config": {"params": {}}, "payload_schema": schema}});
     told(&docs.cache, info.to_string().as_bytes());
     let c = docs.reads("c");
-    narrow.end(Outcome::Settled);
+    narrow.ended(Outcome::Settled);
     assert!(!docs.still(&c));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_field_is_forgotten_that_answers_hang_on_all_of_them_are_dropped() {
+    let docs = Docs::new();
+    let a = docs.reads("a");
+    let schema = json!({"v": {"params": {"is_tenant": true}}});
+    let info = json!({"result": {"config": {"params": {}}, "payload_schema": schema}});
+    let info = info.to_string();
+    for number in 0..5_000 {
+        let name = format!("docs_{number}");
+        let before = docs.cache.before_tenancy(&name, &docs.names);
+        let who = (Asker::default(), &*name);
+        docs.cache
+            .remember_tenancy(who, &docs.names, Some(info.as_bytes()), before);
+        let fields = docs.cache.tenants.fields(std::iter::once("docs"));
+        assert_eq!(docs.still(&a), !fields.is_empty(), "{number}");
+    }
+    assert!(!docs.still(&a));
 }

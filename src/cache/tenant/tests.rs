@@ -87,6 +87,21 @@ fn one_uuid_is_one_tenant_however_it_is_spelt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_field_that_the_settings_name_is_ripe_at_once() {
+    let generations = Generations::new(Duration::ZERO);
+    let schema = json!({"v": {"params": {"is_tenant": true}}});
+    let tenancy = Tenancy::parse(&told(schema, json!({})), Some("u")).unwrap();
+    let tenancy = Arc::new(tenancy);
+    let tenants = Tenants::new(LEARNED_BY_ALL);
+    let seen = generations.see(&[Scope::Shape("docs").slot()]);
+    let asker = (Asker::default(), "docs");
+    tenants.remember(asker, "docs", Some(Arc::clone(&tenancy)), seen);
+    let ripe = tenants.ripe("docs", &tenancy);
+    let ripe: Vec<&str> = ripe.iter().map(|field| field.text.as_str()).collect();
+    assert_eq!(ripe, ["u"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_field_that_was_told_stays_known_and_ripens_where_others_write_too() {
     let generations = Generations::new(Duration::ZERO);
     let schema = json!({"u": {"params": {"is_tenant": true}}});
@@ -105,7 +120,11 @@ async fn a_field_that_was_told_stays_known_and_ripens_where_others_write_too() {
     assert!(now("live").is_none(), "it was told too long ago");
     tenants.remember(asker, "docs", None, seen);
     assert!(now("live").unwrap().is_none() && now("docs").is_none());
+    assert!(
+        tenants.told(Asker(1), "live", |_| true).is_none(),
+        "that is another caller"
+    );
     assert_eq!(known().len(), 1, "kept answers may hang on it");
-    generations.renew([Scope::Shape("docs").slot()]);
+    generations.renew(&[Scope::Shape("docs").slot()]);
     assert!(now("live").is_none(), "the collection was changed");
 }

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use outrigger::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Scene, Told, is_read, says_cache, search};
-use crate::support::ask::Ask;
+use crate::support::ask::{Ask, token};
 use crate::support::{story, until};
 
 /// Whatever tells callers apart.
@@ -77,12 +75,6 @@ fn the_sidecars_own_two_keys_do_not_share_answers() {
     });
 }
 
-fn token(claims: &Value) -> String {
-    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-    let head = part(r#"{"alg":"HS256","typ":"JWT"}"#);
-    format!("{head}.{}.{}", part(&claims.to_string()), part("signature"))
-}
-
 #[test]
 fn an_answer_is_served_no_longer_than_its_token_lasts() {
     story(async {
@@ -140,6 +132,7 @@ fn every_part_of_a_question_that_its_answer_can_depend_on_tells_it_apart() {
             Ask::post(&format!("{path}?consistency=1"), "{}"),
             Ask::post(path, "{}").with("accept-encoding", "gzip"),
             Ask::post(path, "{}").with("content-type", "application/json"),
+            Ask::post(path, "{}").with("content-encoding", "identity"),
             Ask::get("/collections/docs/points/1"),
             Ask::get("/collections/docs/points/2"),
         ];

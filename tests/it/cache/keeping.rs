@@ -236,3 +236,21 @@ fn what_the_cache_did_is_said_and_counted() {
         assert_eq!(answer.head.field("x-outrigger-store").unwrap(), "primary");
     });
 }
+
+#[test]
+fn a_kept_answer_has_nothing_in_its_head_that_was_the_first_ones_only() {
+    story(async {
+        let scene = Scene::new("").await;
+        let then = "Thu, 01 Jan 2026 00:00:00 GMT";
+        for (name, value) in [("x-request-id", "first"), ("date", then)] {
+            let value = HeaderValue::from_static(value);
+            scene.says.lock().read_fields.insert(name, value);
+        }
+        scene.miss(&search("docs")).await;
+        let ask = search("docs").with("x-request-id", "second");
+        let kept = scene.sidecar.ask(&ask).await;
+        assert_eq!(says_cache(&kept), "hit-l1");
+        assert_eq!(kept.head.field("x-request-id").unwrap(), "second");
+        assert_ne!(kept.head.field("date").unwrap(), then);
+    });
+}

@@ -210,3 +210,51 @@ fn the_aliases_are_asked_for_with_the_callers_own_credential() {
         assert_eq!(keys, ["a", "b"]);
     });
 }
+
+#[test]
+fn what_is_done_to_a_collection_under_one_name_reaches_what_was_kept_under_every_other() {
+    story(async {
+        let scene = Scene::new("").await;
+        scene.says.lock().aliases = vec![("live", "docs"), ("test", "docs")];
+        let info = Ask::get("/collections/docs?");
+        for name in ["docs", "live", "test"] {
+            scene.keep(&search("docs")).await;
+            scene.ask(&info).await;
+            let index = format!("/collections/{name}/index?wait=true");
+            scene.write(&Ask::put(&index, "{}")).await.ok();
+            scene.miss(&search("docs")).await;
+            scene.miss(&info).await;
+            // Its name was asked about anew, and nothing else has changed since.
+            scene.write(&Ask::put(&index, "{}")).await.ok();
+        }
+    });
+}
+
+#[test]
+fn where_the_aliases_are_not_told_what_is_done_to_any_collection_reaches_any_read() {
+    story(async {
+        let scene = Scene::new("").await;
+        let all = |ask: Ask| ask.with("api-key", "all");
+        let some = search("docs").with("api-key", "some");
+        scene.keep(&all(search("docs"))).await;
+        scene.says.lock().aliases_status = StatusCode::FORBIDDEN;
+        scene.keep(&some).await;
+        let index = Ask::put("/collections/other/index?wait=true", "{}");
+        scene.write(&all(index)).await.ok();
+        scene.miss(&some).await;
+    });
+}
+
+#[test]
+fn a_write_by_a_caller_who_sees_no_alias_reaches_what_others_were_told_under_one() {
+    story(async {
+        let scene = Scene::new("").await;
+        scene.says.lock().aliases = vec![("live", "docs")];
+        let read = search("live").with("api-key", "all");
+        scene.keep(&read).await;
+        scene.says.lock().aliases = Vec::new();
+        let write = upsert("docs").with("api-key", "some");
+        scene.write(&write).await.ok();
+        scene.miss(&read).await;
+    });
+}

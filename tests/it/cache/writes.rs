@@ -3,8 +3,11 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{AT_ONCE, NEVER, Scene, Told, is_read, is_write, search, switch_aliases, upsert};
+use super::{
+    AT_ONCE, NEVER, Scene, Told, is_read, is_write, says_cache, search, switch_aliases, upsert,
+};
 use crate::support::ask::{Answer, Ask};
+use crate::support::folder::Folder;
 use crate::support::script::Script;
 use crate::support::sidecar::Sidecar;
 use crate::support::wire::Wire;
@@ -345,5 +348,71 @@ fn what_a_collection_is_and_which_there_are_is_known_at_once() {
             scene.write(&write).await.ok();
             scene.miss(&Ask::get("/collections/docs?")).await;
         }
+    });
+}
+
+#[test]
+fn after_a_write_that_the_store_may_still_do_nothing_is_kept() {
+    story(async {
+        for status in [408, 500, 503] {
+            let scene = Scene::new(NEVER).await;
+            scene.keep(&search("docs")).await;
+            scene.says.lock().write_status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(scene.write(&upsert("docs")).await.status(), status);
+            scene.miss(&search("docs")).await;
+            scene.miss(&search("docs")).await;
+            assert!(scene.bypassed("unsettled") >= 2.0, "{status}");
+        }
+        // What it has refused never comes.
+        let scene = Scene::new(NEVER).await;
+        for status in [400, 403, 429] {
+            scene.says.lock().write_status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(scene.write(&upsert("docs")).await.status(), status);
+            scene.keep(&search("docs")).await;
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_a_write_overtook_does_not_take_the_place_of_a_newer_one() {
+    story(async {
+        let scene = Scene::new(NEVER).await;
+        scene.keep(&search("other")).await;
+        scene.upstream.hold_only(|seen| {
+            is_read(seen) && seen.field("x-request-id").as_deref() == Some("late")
+        });
+        let before = scene.reads();
+        let late = scene
+            .send(&search("docs").with("x-request-id", "late"))
+            .await;
+        scene.saw_reads(before + 1).await;
+        scene.write(&upsert("docs")).await.ok();
+        scene.keep(&search("docs")).await;
+        scene.upstream.release();
+        late.await.unwrap().ok();
+        scene.hit(&search("docs")).await;
+    });
+}
+
+#[test]
+fn a_store_of_our_own_has_done_what_it_was_not_waited_for() {
+    story(async {
+        let data = Folder::new();
+        let toml = format!(
+            "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
+             primary.kind = \"embedded\"\ndata_dir = \"{}\"\ncache.enabled = true\n{NEVER}\n",
+            data.path().display()
+        );
+        let sidecar = Sidecar::with(&toml).await;
+        let config = r#"{"vectors": {"size": 2, "distance": "Dot"}}"#;
+        let point = r#"{"points": [{"id": 1, "vector": [0.1, 0.2]}]}"#;
+        for (target, body) in [
+            ("/collections/docs", config),
+            ("/collections/docs/points?wait=false", point),
+        ] {
+            sidecar.ask(&Ask::put(target, body)).await.ok();
+        }
+        let by = async || says_cache(&sidecar.ask(&search("docs")).await.ok());
+        assert_eq!((&*by().await, &*by().await), ("miss", "hit-l1"));
     });
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use super::read::{Read, Time, decoded};
-use super::reference::{POINTS, Reference};
+use super::reference::{POINTS, Reference, References, Tick};
 use super::write::{CLIENTS, Writer, own};
 use crate::support::ask::{Answer, Ask};
 use crate::support::wire::Wire;
@@ -116,7 +116,7 @@ struct History<'w> {
     world: &'w World,
     names: Names,
     favourites: Vec<Read>,
-    reference: Mutex<Reference>,
+    references: Mutex<References>,
     tally: Mutex<Tally>,
     /// How often each question was put with each key.
     asked: Mutex<HashMap<(usize, Vec<u8>), usize>>,
@@ -140,7 +140,7 @@ pub(super) async fn play(world: &World, seed: u64) -> Tally {
             alias: format!("live-{unique}"),
         },
         favourites: favourites.collect(),
-        reference: Mutex::new(Reference::new()),
+        references: Mutex::new(References::new(world.fronts.len())),
         tally: Mutex::default(),
         asked: Mutex::default(),
     };
@@ -185,7 +185,36 @@ impl History<'_> {
     }
 
     async fn connect(&self, client: usize) -> Wire {
-        self.world.front(client).connect().await
+        let front = self.world.front_of(client);
+        self.world.fronts[front].connect().await
+    }
+
+    /// A change that is about to be sent.
+    fn begins(&self, begin: impl Fn(&mut Reference, Tick)) {
+        let mut references = self.references.lock();
+        let from = references.tick();
+        for reference in &mut references.at {
+            begin(reference, from);
+        }
+    }
+
+    /// What the answer to a change makes so: at the sidecar that gave it now, and at the others when
+    /// they have heard of it.
+    async fn ends(&self, client: usize, end: impl Fn(&mut Reference, Tick)) {
+        let front = self.world.front_of(client);
+        {
+            let mut references = self.references.lock();
+            let at = references.tick();
+            end(&mut references.at[front], at);
+        }
+        self.world.is_heard(front).await;
+        let mut references = self.references.lock();
+        let at = references.tick();
+        for (other, reference) in references.at.iter_mut().enumerate() {
+            if other != front {
+                end(reference, at);
+            }
+        }
     }
 
     async fn take_part(&self, mut client: Client, names_move: bool) -> Result<(), String> {
@@ -211,10 +240,11 @@ impl History<'_> {
         let ask = read.ask(&self.names).with("api-key", KEYS[key]);
         let question = (key, ask.bytes());
         *self.asked.lock().entry(question.clone()).or_default() += 1;
-        let began = self.reference.lock().tick();
+        let began = self.references.lock().tick();
         let answer = ask.over(&mut client.wire).await;
-        let mut reference = self.reference.lock();
-        let time = Time(began, reference.tick());
+        let mut references = self.references.lock();
+        let time = Time(began, references.tick());
+        let reference = &references.at[self.world.front_of(client.number)];
         let by = answer.head.field("x-outrigger-cache").unwrap_or_default();
         let hit = by == "hit-l1" || by == "hit-l2" || by == "coalesced";
         {
@@ -230,7 +260,7 @@ impl History<'_> {
         if !by.starts_with("hit") {
             return Ok(());
         }
-        let checked = read.check(&answer, &reference, &self.names, time);
+        let checked = read.check(&answer, reference, &self.names, time);
         checked.map_err(|reason| {
             format!(
                 "client {} read {read:?} in {time:?}, {by}: {reason}\n{} {}\nalias {:?}",
@@ -248,7 +278,9 @@ impl History<'_> {
         let goes_away = client.dice.one_in(8);
         let by_alias = client.dice.one_in(3);
         let (write, name) = {
-            let mut reference = self.reference.lock();
+            let mut references = self.references.lock();
+            let reference = &references.at[self.world.front_of(client.number)];
+            let leads_here = reference.alias.now() == Some(&Some(number));
             let collection = &reference.collections[number];
             let own = own(client.number).map(|at| (at, collection.points[at].now().cloned()));
             let mut writer = Writer {
@@ -261,16 +293,17 @@ impl History<'_> {
             } else {
                 writer.any()
             };
-            let from = reference.tick();
+            let from = references.tick();
             for (at, value) in &write.becomes {
-                let point = &mut reference.collections[number].points[*at];
-                if goes_away {
-                    point.set_adrift(value.clone(), from);
-                } else {
-                    point.begin(value.clone(), from);
+                for reference in &mut references.at {
+                    let point = &mut reference.collections[number].points[*at];
+                    if goes_away {
+                        point.set_adrift(value.clone(), from);
+                    } else {
+                        point.begin(value.clone(), from);
+                    }
                 }
             }
-            let leads_here = reference.alias.now() == Some(&Some(number));
             let name = if by_alias && leads_here {
                 self.names.alias.clone()
             } else {
@@ -294,16 +327,18 @@ impl History<'_> {
         }
         self.tally.lock().writes += 1;
         let answer = ask.over(&mut client.wire).await;
-        let mut reference = self.reference.lock();
-        let at = reference.tick();
-        for (point, _) in &write.becomes {
-            reference.collections[number].points[*point].end(at);
-        }
+        self.ends(client.number, |reference, at| {
+            for (point, _) in &write.becomes {
+                reference.collections[number].points[*point].end(at);
+            }
+        })
+        .await;
         expect_done(&answer, &format!("{write:?}"))
     }
 
     async fn move_names(&self, client: &mut Client) -> Result<(), String> {
-        let alias = *self.reference.lock().alias.now().unwrap();
+        let front = self.world.front_of(client.number);
+        let alias = *self.references.lock().at[front].alias.now().unwrap();
         let number = client.dice.below(2);
         match client.dice.below(3) {
             0 => {
@@ -334,18 +369,13 @@ impl History<'_> {
         let target = format!("/collections/{}", self.names.own[number]);
         let vector = json!({"size": 2, "distance": "Dot"});
         let config = json!({"vectors": {"a": vector, "b": vector}});
-        {
-            let mut reference = self.reference.lock();
-            let from = reference.tick();
-            reference.collections[number].exists.begin(true, from);
-        }
+        self.begins(|reference, from| reference.collections[number].exists.begin(true, from));
         self.change(wire, &Ask::new("PUT", &target).json(&config))
             .await?;
-        {
-            let mut reference = self.reference.lock();
-            let at = reference.tick();
+        self.ends(0, |reference, at| {
             reference.collections[number].exists.end(at);
-        }
+        })
+        .await;
         let index = json!({"field_name": "user", "field_schema": "keyword"});
         let ask = Ask::new("PUT", &format!("{target}/index?wait=true")).json(&index);
         self.change(wire, &ask).await
@@ -353,10 +383,8 @@ impl History<'_> {
 
     /// The alias goes with its collection.
     async fn unmake(&self, wire: &mut Wire, number: usize) -> Result<(), String> {
-        let takes_alias = {
-            let mut reference = self.reference.lock();
-            let from = reference.tick();
-            let takes_alias = reference.alias.now() == Some(&Some(number));
+        let takes_alias = self.references.lock().at[0].alias.now() == Some(&Some(number));
+        self.begins(|reference, from| {
             if takes_alias {
                 reference.alias.begin(None, from);
             }
@@ -365,20 +393,20 @@ impl History<'_> {
             for point in &mut collection.points {
                 point.begin(None, from);
             }
-            takes_alias
-        };
+        });
         let target = format!("/collections/{}", self.names.own[number]);
         self.change(wire, &Ask::new("DELETE", &target)).await?;
-        let mut reference = self.reference.lock();
-        let at = reference.tick();
-        if takes_alias {
-            reference.alias.end(at);
-        }
-        let collection = &mut reference.collections[number];
-        collection.exists.end(at);
-        for point in &mut collection.points {
-            point.end(at);
-        }
+        self.ends(0, |reference, at| {
+            if takes_alias {
+                reference.alias.end(at);
+            }
+            let collection = &mut reference.collections[number];
+            collection.exists.end(at);
+            for point in &mut collection.points {
+                point.end(at);
+            }
+        })
+        .await;
         Ok(())
     }
 
@@ -390,16 +418,10 @@ impl History<'_> {
         }
         let create = json!({"collection_name": own[to], "alias_name": alias});
         actions.push(json!({ "create_alias": create }));
-        {
-            let mut reference = self.reference.lock();
-            let from = reference.tick();
-            reference.alias.begin(Some(to), from);
-        }
+        self.begins(|reference, from| reference.alias.begin(Some(to), from));
         let ask = Ask::new("POST", "/collections/aliases").json(&json!({ "actions": actions }));
         self.change(wire, &ask).await?;
-        let mut reference = self.reference.lock();
-        let at = reference.tick();
-        reference.alias.end(at);
+        self.ends(0, |reference, at| reference.alias.end(at)).await;
         Ok(())
     }
 
@@ -422,11 +444,13 @@ impl History<'_> {
             expect_done(&answer, "a look")?;
             let body = answer.json();
             let told = body["result"]["points"].as_array().ok_or("no points")?;
-            let mut reference = self.reference.lock();
-            for at in 0..POINTS {
-                let point = told.iter().find(|point: &&Value| point["id"] == at + 1);
-                let timeline = &mut reference.collections[number].points[at];
-                timeline.turns_out(point.map(decoded))?;
+            let mut references = self.references.lock();
+            for reference in &mut references.at {
+                for at in 0..POINTS {
+                    let point = told.iter().find(|point: &&Value| point["id"] == at + 1);
+                    let timeline = &mut reference.collections[number].points[at];
+                    timeline.turns_out(point.map(decoded))?;
+                }
             }
         }
         Ok(())

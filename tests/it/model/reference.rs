@@ -112,6 +112,12 @@ pub(super) struct Collection {
 pub(super) struct Reference {
     pub(super) collections: [Collection; 2],
     pub(super) alias: Timeline<Option<usize>>,
+}
+
+/// What is known at each sidecar: of a write by another it need not have heard yet.
+#[derive(Debug)]
+pub(super) struct References {
+    pub(super) at: Vec<Reference>,
     tick: Tick,
 }
 
@@ -124,6 +130,14 @@ impl Reference {
         Self {
             collections: [empty.clone(), empty],
             alias: Timeline::new(Some(0)),
+        }
+    }
+}
+
+impl References {
+    pub(super) fn new(sidecars: usize) -> Self {
+        Self {
+            at: (0..sidecars).map(|_| Reference::new()).collect(),
             tick: 0,
         }
     }

@@ -10,6 +10,7 @@ pub(crate) mod folder;
 pub(crate) mod h2;
 pub(crate) mod pattern;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod script;
 pub(crate) mod sidecar;
 pub(crate) mod tls;

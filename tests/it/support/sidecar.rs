@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use outrigger::app::{self, Running};
 use outrigger::config::{self, Env, Settings, Sources};
+use outrigger::metrics::Metrics;
 use outrigger::model::Role;
 
 use super::ask::{Answer, Ask};
@@ -88,6 +89,10 @@ impl Sidecar {
 
     pub(crate) async fn ask_admin(&self, ask: &Ask) -> Answer {
         ask.over(&mut Wire::connect(self.admin()).await).await
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.running.metrics()
     }
 
     /// The value of one metric with these labels, as a scrape shows it; 0 when it is not there.
