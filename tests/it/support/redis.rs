@@ -16,6 +16,8 @@ pub(crate) struct Redis {
     folder: Folder,
     options: Vec<String>,
     child: Option<Child>,
+    /// Nobody else is given the port while the server is down.
+    _reserved: Reserved,
 }
 
 impl Redis {
@@ -31,8 +33,8 @@ impl Redis {
             folder: Folder::new(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             child: None,
+            _reserved: reserved,
         };
-        drop(reserved);
         redis.run().await;
         redis
     }
