@@ -26,7 +26,7 @@ function init(arguments)
     if math.random() < 0.1 then
       return writes[math.random(#writes)]
     end
-    return reads[math.floor(#reads ^ math.random())]
+    return reads[math.floor((#reads) ^ math.random())]
   end
   function delay()
     return math.floor(-math.log(1 - math.random()) * pause_ms_mean + 0.5)
