@@ -17,7 +17,7 @@ use crate::model::{Mode, Role, StoreKind};
 const COLLECTION_SERVED: [&str; 3] = ["cache", "tenant_key", "ttl"];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 10] = [
+const NOT_SERVED_YET: [&str; 9] = [
     "control",
     "embeddings",
     "fence_timeout",
@@ -27,7 +27,6 @@ const NOT_SERVED_YET: [&str; 10] = [
     "primary.grpc_url",
     "secondary",
     "shadow",
-    "vector_size",
 ];
 
 #[derive(Clone, Debug)]
@@ -128,6 +127,8 @@ pub struct Store {
     pub slow_timeout: Duration,
     pub idle_timeout: Duration,
     pub idle_connections_max: usize,
+    /// Of PostgreSQL only.
+    pub pool_size: usize,
     /// Failures in a row that open the breaker.
     pub breaker_failures: u32,
     /// How long the breaker stays open at first; it doubles up to `breaker_open_max`.

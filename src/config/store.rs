@@ -85,6 +85,7 @@ fn read(section: &mut Section<'_, '_>, kind: Option<StoreKind>) -> Store {
         slow_timeout: section.duration("slow_timeout", TIMEOUT),
         idle_timeout: section.duration("idle_timeout", TIMEOUT),
         idle_connections_max: section.whole("idle_connections_max", "of connections", 0..=100_000),
+        pool_size: section.whole("pool_size", "of connections", 1..=1_000),
         breaker_failures: section.whole("breaker_failures", "of failures", 1..=1_000_000),
         breaker_open: section.duration("breaker_open", TIMEOUT),
         breaker_open_max: section.duration("breaker_open_max", TIMEOUT),

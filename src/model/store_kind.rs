@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::Origin;
+
 /// A place where points live.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum StoreKind {
@@ -26,6 +28,17 @@ impl StoreKind {
 
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Whose fault it is when such a store fails.
+impl From<StoreKind> for Origin {
+    fn from(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::Qdrant => Self::Qdrant,
+            StoreKind::Pgvector => Self::Pgvector,
+            StoreKind::Embedded => Self::Embedded,
+        }
     }
 }
 

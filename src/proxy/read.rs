@@ -19,7 +19,7 @@ use crate::cache::{
 };
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::Snapshot;
-use crate::model::{Operation, Role, StoreKind};
+use crate::model::{Operation, Role};
 use crate::net::{Body, BodyError};
 use crate::store::PassCall;
 
@@ -262,11 +262,7 @@ async fn fetch(
 }
 
 fn broke_off(snapshot: &Snapshot, error: BodyError) -> Error {
-    let origin = match snapshot.authority.kind() {
-        StoreKind::Qdrant => Origin::Qdrant,
-        StoreKind::Pgvector => Origin::Pgvector,
-        StoreKind::Embedded => Origin::Embedded,
-    };
+    let origin = Origin::from(snapshot.authority.kind());
     let text = "the store's answer broke off";
     Error::new(ErrorKind::Unavailable, origin, Retry::Safe, text).with_source(error)
 }

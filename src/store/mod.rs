@@ -1,15 +1,20 @@
 //! The stores: places where points live, behind one trait.
 //!
-//! `qdrant` passes calls through. `Guarded` wraps any store with a breaker and metrics; `Absent`
-//! stands where a store cannot be served, and says so.
+//! `qdrant` passes calls through; `rest` answers them over an engine of ours, `embedded` or
+//! `pgvector`. `Guarded` wraps any store with a breaker and metrics.
 
-mod absent;
 mod breaker;
+mod check;
+mod declared;
 mod embedded;
 pub mod engine;
 mod guarded;
+mod listed;
+mod pgvector;
 mod qdrant;
+mod refused;
 mod rest;
+mod vector_size;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,12 +27,13 @@ use crate::error::Result;
 use crate::model::{Operation, StoreKind};
 use crate::net::Body;
 
-pub use absent::Absent;
 pub use breaker::BreakerSettings;
 pub use embedded::Embedded;
 pub use guarded::Guarded;
+pub use pgvector::{Pgvector, PgvectorSettings};
 pub use qdrant::{Qdrant, QdrantSettings};
 pub use rest::Rest;
+pub use vector_size::check_vector_size;
 
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 

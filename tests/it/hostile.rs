@@ -6,14 +6,27 @@
 use serde_json::{Value, json};
 
 use crate::support::ask::{Answer, Ask};
+use crate::support::postgres::Postgres;
 use crate::support::process::Process;
 use crate::support::story;
 use crate::support::wire::Wire;
 
-/// Settings of a sidecar over a store of ours, as TOML, without its listeners.
-type StoreToml = &'static str;
+/// Settings of a sidecar over a store of ours, as TOML, without its listeners; and what the store
+/// stands on, for as long as the story lasts.
+type Ground = (String, Option<Postgres>);
 
-const EMBEDDED: StoreToml = "primary.kind = \"embedded\"";
+fn embedded() -> Ground {
+    ("primary.kind = \"embedded\"".to_owned(), None)
+}
+
+fn pgvector() -> Ground {
+    let postgres = Postgres::start();
+    let toml = format!(
+        "primary.kind = \"pgvector\"\nprimary.url = \"{}\"",
+        postgres.url()
+    );
+    (toml, Some(postgres))
+}
 
 /// What a story may add to the most memory that the process ever had. The store itself sets much
 /// aside for a collection; a request here asks for a hundred times as much.
@@ -23,15 +36,15 @@ const MEMORY_KIB_MAX: u64 = 128 * 1024;
 const POINTS: u64 = 40;
 
 macro_rules! stores {
-    ($($store:ident: $toml:expr),* => $stories:tt) => {
-        $(stores! { @ $store, $toml, $stories })*
+    ($($store:ident: $ground:path),* => $stories:tt) => {
+        $(stores! { @ $store, $ground, $stories })*
     };
-    (@ $store:ident, $toml:expr, { $($name:ident: $told:path),* $(,)? }) => {
+    (@ $store:ident, $ground:path, { $($name:ident: $told:path),* $(,)? }) => {
         mod $store {
             $(
                 #[test]
                 fn $name() {
-                    super::told_on($toml, async |sidecar| $told(sidecar).await);
+                    super::told_on($ground(), async |sidecar| $told(sidecar).await);
                 }
             )*
         }
@@ -39,7 +52,7 @@ macro_rules! stores {
 }
 
 stores! {
-    embedded: super::EMBEDDED => {
+    embedded: super::embedded, pgvector: super::pgvector => {
         groups_of_two_billion_points_are_refused: super::huge_groups,
         limits_beyond_all_bounds_take_no_memory: super::huge_limits,
         a_prefetch_nested_too_deep_is_refused: super::deep_prefetch,
@@ -96,7 +109,7 @@ fn refusal(answer: &Answer, asked: &str) -> String {
 }
 
 /// Tells one story, and looks that the process lives and has not grown.
-fn told_on(store: StoreToml, told: impl AsyncFn(&Victim)) {
+fn told_on((store, _ground): Ground, told: impl AsyncFn(&Victim)) {
     story(async {
         let toml = format!("listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n{store}\n");
         let process = Process::start(&toml, &[]).await;

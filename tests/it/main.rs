@@ -31,6 +31,7 @@ mod model;
 mod near;
 mod oversize;
 mod passing;
+mod pgvector;
 mod protocols;
 mod redis;
 mod shutdown;

@@ -18,9 +18,10 @@ use tracing::{error, info, warn};
 use super::folder::{self, DataFolder, FORMAT, cannot};
 use super::record::{Checkpoint, Record};
 use super::shard::{Gate, Seat, Shard, write_payload_indexes};
-use super::{config, recover, refused, write};
+use super::{recover, write};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::store::engine::Collection;
+use crate::store::{declared, refused};
 use crate::wire::rest::{CollectionConfig, refuse};
 
 const MAKING: &str = "making";
@@ -260,7 +261,7 @@ fn open_one(home: PathBuf, record: Record) -> Shard {
 fn make(home: &Path, record: Record, declared: &Collection) -> Result<Shard> {
     let folder = home.join("shard");
     fs::create_dir(&folder).map_err(|error| cannot("make", &folder, error))?;
-    let edge_config = config::edge_config(&declared.config);
+    let edge_config = declared::edge_config(&declared.config);
     let shard = refused::read(|| EdgeShard::new(&folder, edge_config))?;
     // Operations of clients begin at 1, as Qdrant's do.
     refused::read(|| shard.update(write::upsert(Vec::new())))?;

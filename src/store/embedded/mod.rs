@@ -11,8 +11,6 @@
 
 mod catalog;
 mod cbor;
-mod check;
-mod config;
 mod folder;
 mod keeper;
 mod log;
@@ -20,7 +18,6 @@ mod pool;
 mod read;
 mod record;
 mod recover;
-mod refused;
 mod shard;
 mod snapshot;
 mod upkeep;

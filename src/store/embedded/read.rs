@@ -7,8 +7,8 @@ use qdrant_edge::{
     WithVector,
 };
 
-use super::refused;
 use crate::error::Result;
+use crate::store::refused;
 
 /// How many points there are, copies included.
 pub(super) fn points(shard: &EdgeShard) -> Result<usize> {

@@ -23,11 +23,13 @@ use tracing::{info, warn};
 use super::folder::{self, FORMAT, cannot};
 use super::log::{self, Log};
 use super::record::{Checkpoint, Inventory, Record};
-use super::refused::{self, Fault};
-use super::shard::{Gate, SchemaChange, Seat, Shard, write_payload_indexes};
-use super::{check, config, weigh, write};
+use super::shard::{Gate, Seat, Shard, write_payload_indexes};
+use super::{weigh, write};
 use crate::error::{Error, Result};
+use crate::store::check;
+use crate::store::declared::{self, SchemaChange};
 use crate::store::engine::Collection;
+use crate::store::refused::{self, Fault};
 
 /// Copies of points on their way out of the segments and back in.
 const REPAIR: &str = "repair.json";
@@ -55,7 +57,7 @@ fn open_unguarded(home: &Path, record: Record) -> Result<Opened> {
     let checkpoint = Checkpoint::read(home)?;
     let serial = record.serial;
     let mut declared = record.declared();
-    weigh::write(&folder, &config::edge_config(&declared.config))?;
+    weigh::write(&folder, &declared::edge_config(&declared.config))?;
     let (shard, next) = if checkpoint.is_clean {
         let next = checkpoint.operation;
         Inventory::check(home)?;
@@ -74,7 +76,7 @@ fn open_unguarded(home: &Path, record: Record) -> Result<Opened> {
         write_payload_indexes(&folder, &declared)?;
     }
     let mut gate = Gate::new(next, next);
-    gate.reload_due = *shard.config() != config::edge_config(&declared.config);
+    gate.reload_due = *shard.config() != declared::edge_config(&declared.config);
     Ok(Opened {
         shard,
         gate,
@@ -268,7 +270,7 @@ pub(super) fn reload(of: &Shard, gate: &mut Gate) -> Result<()> {
     if !of.flush(gate) {
         return Ok(());
     }
-    let wanted = config::edge_config(&of.declared().config);
+    let wanted = declared::edge_config(&of.declared().config);
     let mut seat = of.seat.write();
     if !matches!(*seat, Seat::Open(_)) {
         return Ok(());

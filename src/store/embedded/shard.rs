@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use qdrant_edge::{
-    EdgeConfig, EdgeShard, FieldIndexOperations, OperationError, PayloadFieldSchema,
-    UpdateOperation, VectorNameOperations,
+    EdgeConfig, EdgeShard, OperationError, PayloadFieldSchema, UpdateOperation,
+    VectorNameOperations,
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -20,10 +20,11 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::record::{Checkpoint, Record};
-use super::refused::{self, Fault, refused};
-use super::{config, folder, recover, write};
+use super::{folder, recover, write};
 use crate::error::Result;
+use crate::store::declared::{self, SchemaChange};
 use crate::store::engine::{Collection, Condition, Health};
+use crate::store::refused::{self, Fault, refused};
 use crate::wire::rest::{CollectionConfig, refuse};
 
 /// The engine's own list of payload indexes, which it reads and does not write.
@@ -290,7 +291,7 @@ impl Shard {
 
     pub(super) fn configure(&self, config: CollectionConfig) -> Result<()> {
         let mut gate = self.gate.lock();
-        let wanted = config::edge_config(&config);
+        let wanted = declared::edge_config(&config);
         let declared = Collection {
             config,
             ..Collection::clone(&self.declared())
@@ -302,7 +303,7 @@ impl Shard {
                 return Ok(());
             }
             self.signs.is_retuned.store(true, Ordering::Release);
-            if config::differs_in_tuning_only(&present, &wanted) {
+            if declared::differs_in_tuning_only(&present, &wanted) {
                 retune(shard, &wanted)
             } else {
                 gate.reload_due = true;
@@ -408,55 +409,6 @@ fn retune(shard: &EdgeShard, wanted: &EdgeConfig) -> Result<()> {
         }
         shard.set_optimizers_config(wanted.optimizers.clone())
     })
-}
-
-/// A change that an operation makes to the declaration.
-pub(super) enum SchemaChange {
-    IndexField(qdrant_edge::JsonPath, PayloadFieldSchema),
-    UnindexField(qdrant_edge::JsonPath),
-    AddVector(String, qdrant_edge::VectorNameConfig),
-    RemoveVector(String),
-}
-
-impl SchemaChange {
-    pub(super) fn of(operation: &UpdateOperation) -> Option<Self> {
-        match operation {
-            UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(create)) => {
-                let schema = create.field_schema.clone()?;
-                Some(Self::IndexField(create.field_name.clone(), schema))
-            }
-            UpdateOperation::FieldIndexOperation(FieldIndexOperations::DeleteIndex(field)) => {
-                Some(Self::UnindexField(field.clone()))
-            }
-            UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(
-                create,
-            )) => Some(Self::AddVector(
-                create.vector_name.clone(),
-                create.config.clone(),
-            )),
-            UpdateOperation::VectorNameOperation(VectorNameOperations::DeleteVectorName(
-                delete,
-            )) => Some(Self::RemoveVector(delete.vector_name.clone())),
-            UpdateOperation::PointOperation(_)
-            | UpdateOperation::VectorOperation(_)
-            | UpdateOperation::PayloadOperation(_) => None,
-        }
-    }
-
-    pub(super) fn apply(self, declared: &mut Collection) {
-        match self {
-            Self::IndexField(field, schema) => {
-                declared.payload_schema.insert(field, schema);
-            }
-            Self::UnindexField(field) => {
-                declared.payload_schema.remove(&field);
-            }
-            Self::AddVector(name, added) => {
-                config::add_vector(&mut declared.config, &name, &added);
-            }
-            Self::RemoveVector(name) => config::remove_vector(&mut declared.config, &name),
-        }
-    }
 }
 
 /// The list that the engine reads when it has to make a new segment while opening.

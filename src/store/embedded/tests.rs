@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::error::ErrorKind;
 use crate::store::engine::Health;
+use crate::store::{check, declared, refused};
 
 /// A folder that goes when the test ends.
 struct Scratch(PathBuf);
@@ -727,7 +728,7 @@ async fn every_operation_reads_back_from_the_log() {
         json!({"create_vector_name": {"vector_name": "s", "config": {"sparse": {"modifier": "idf"}}}}),
         json!({"delete_vector_name": {"vector_name": "v"}}),
     ];
-    let shard = EdgeShard::new(&folder, config::edge_config(&two())).unwrap();
+    let shard = EdgeShard::new(&folder, declared::edge_config(&two())).unwrap();
     let written: Vec<_> = values.into_iter().map(operation).collect();
     for operation in &written {
         drop(refused::guarded(|| shard.update(operation.clone())));
@@ -1044,7 +1045,7 @@ async fn many_collections_are_written_at_once() {
 
 #[test]
 fn what_an_upsert_leaves_out_is_found() {
-    let config = config::edge_config(&two());
+    let config = declared::edge_config(&two());
     let vector = |named: &[&str]| {
         let named = named
             .iter()
@@ -1064,7 +1065,7 @@ fn a_new_log_keeps_its_numbers_whatever_the_engine_removes() {
     let scratch = Scratch::new();
     let (folder, wal) = (scratch.0.clone(), scratch.0.join("wal"));
     let config = config(json!({"": {"size": 4096, "distance": "Dot"}}));
-    drop(EdgeShard::new(&folder, config::edge_config(&config)).unwrap());
+    drop(EdgeShard::new(&folder, declared::edge_config(&config)).unwrap());
     for next in [0, 41] {
         fs::remove_dir_all(&wal).unwrap();
         log::create_empty(&wal, next).unwrap();

@@ -13,9 +13,9 @@ use tracing::{debug, info, warn};
 
 use super::log::Log;
 use super::record::{Checkpoint, Inventory};
-use super::refused::{self, Fault};
 use super::shard::{Gate, Seat, Shard};
 use crate::error::Result;
+use crate::store::refused::{self, Fault};
 
 /// How long written points may wait to be flushed. Until then the log has them.
 const FLUSH_PAUSE: Duration = Duration::from_secs(5);

@@ -14,10 +14,9 @@ use qdrant_edge::{
     UpdateMode, UpdateOperation, VectorOperations, WithPayloadInterface, WithVector,
 };
 
-use super::check;
-use super::refused::{self, refused};
 use crate::error::Result;
-use crate::wire::rest::refuse;
+use crate::store::refused::{self, refused};
+use crate::store::{check, listed};
 
 /// A write, ready.
 pub(super) struct Planned {
@@ -40,7 +39,7 @@ impl Planned {
 }
 
 pub(super) fn plan(shard: &EdgeShard, operation: UpdateOperation) -> Result<Planned> {
-    let operation = listed(operation)?;
+    let operation = listed::operation(operation)?;
     check::operation(&shard.config(), &operation)?;
     match operation {
         UpdateOperation::PointOperation(operation) => points(shard, operation),
@@ -49,54 +48,6 @@ pub(super) fn plan(shard: &EdgeShard, operation: UpdateOperation) -> Result<Plan
         other @ (UpdateOperation::FieldIndexOperation(_)
         | UpdateOperation::VectorNameOperation(_)) => Ok(Planned::plain(other)),
     }
-}
-
-/// Columns become a list, each id stands in it once, and a payload is always given: the engine
-/// keeps the old payload of a point in an optimised segment if it is not.
-fn listed(operation: UpdateOperation) -> Result<UpdateOperation> {
-    let UpdateOperation::PointOperation(operation) = operation else {
-        return Ok(operation);
-    };
-    let operation = match operation {
-        PointOperations::UpsertPoints(insert) => PointOperations::UpsertPoints(list(insert)?),
-        PointOperations::UpsertPointsConditional(conditional) => {
-            PointOperations::UpsertPointsConditional(ConditionalInsertOperation {
-                points_op: list(conditional.points_op)?,
-                ..conditional
-            })
-        }
-        PointOperations::DeletePoints { ids } => PointOperations::DeletePoints {
-            ids: each_once(ids),
-        },
-        other @ (PointOperations::DeletePointsByFilter(_) | PointOperations::SyncPoints(_)) => {
-            other
-        }
-    };
-    Ok(UpdateOperation::PointOperation(operation))
-}
-
-fn list(insert: PointInsertOperations) -> Result<PointInsertOperations> {
-    // Uneven columns make the conversion panic.
-    let points = refused::guarded(|| Ok(insert.into_point_vec()))
-        .map_err(|_panic| refuse::wrong_input("the columns of the batch do not fit one another"))?;
-    let mut seen = HashSet::with_capacity(points.len());
-    let mut points: Vec<_> = points
-        .into_iter()
-        .rev()
-        .filter(|point| seen.insert(point.id))
-        .map(|point| PointStructPersisted {
-            payload: Some(point.payload.unwrap_or_default()),
-            ..point
-        })
-        .collect();
-    points.reverse();
-    Ok(PointInsertOperations::PointsList(points))
-}
-
-fn each_once(mut ids: Vec<PointId>) -> Vec<PointId> {
-    let mut seen = HashSet::with_capacity(ids.len());
-    ids.retain(|id| seen.insert(*id));
-    ids
 }
 
 fn points(shard: &EdgeShard, operation: PointOperations) -> Result<Planned> {
@@ -284,7 +235,7 @@ pub(super) fn only_what_is_there(
 fn only_present(shard: &EdgeShard, ids: Vec<PointId>) -> Result<(Vec<PointId>, Option<PointId>)> {
     let present = present(shard, &ids)?;
     let missing = ids.iter().copied().find(|id| !present.contains(id));
-    let ids = each_once(ids)
+    let ids = listed::each_once(ids)
         .into_iter()
         .filter(|id| present.contains(id))
         .collect();

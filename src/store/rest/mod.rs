@@ -182,7 +182,7 @@ impl Store for Rest {
                 Ok(result) => result,
                 Err(_) => Err(Error::new(
                     ErrorKind::Timeout,
-                    Origin::Embedded,
+                    Origin::from(self.kind()),
                     Retry::Safe,
                     "the store did not answer in time",
                 )),

@@ -9,6 +9,7 @@ pub(crate) mod ask;
 pub(crate) mod folder;
 pub(crate) mod h2;
 pub(crate) mod pattern;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod script;

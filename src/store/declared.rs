@@ -5,9 +5,11 @@ use std::num::NonZeroU64;
 
 use qdrant_edge::{
     DenseVectorConfig, EdgeConfig, EdgeOptimizersConfig, EdgeSparseVectorParams, EdgeVectorParams,
-    SparseVectorConfig, VectorNameConfig, WalOptions,
+    FieldIndexOperations, JsonPath, PayloadFieldSchema, SparseVectorConfig, UpdateOperation,
+    VectorNameConfig, VectorNameOperations, WalOptions,
 };
 
+use super::engine::Collection;
 use crate::wire::rest::{
     CollectionConfig, OptimizersConfig, SparseIndexParams, SparseVectorParams, VectorParams,
 };
@@ -86,8 +88,57 @@ pub(super) fn differs_in_tuning_only(present: &EdgeConfig, wanted: &EdgeConfig) 
     present == *wanted
 }
 
+/// A change that an operation makes to the declaration.
+pub(super) enum SchemaChange {
+    IndexField(JsonPath, PayloadFieldSchema),
+    UnindexField(JsonPath),
+    AddVector(String, VectorNameConfig),
+    RemoveVector(String),
+}
+
+impl SchemaChange {
+    pub(super) fn of(operation: &UpdateOperation) -> Option<Self> {
+        match operation {
+            UpdateOperation::FieldIndexOperation(FieldIndexOperations::CreateIndex(create)) => {
+                let schema = create.field_schema.clone()?;
+                Some(Self::IndexField(create.field_name.clone(), schema))
+            }
+            UpdateOperation::FieldIndexOperation(FieldIndexOperations::DeleteIndex(field)) => {
+                Some(Self::UnindexField(field.clone()))
+            }
+            UpdateOperation::VectorNameOperation(VectorNameOperations::CreateVectorName(
+                create,
+            )) => Some(Self::AddVector(
+                create.vector_name.clone(),
+                create.config.clone(),
+            )),
+            UpdateOperation::VectorNameOperation(VectorNameOperations::DeleteVectorName(
+                delete,
+            )) => Some(Self::RemoveVector(delete.vector_name.clone())),
+            UpdateOperation::PointOperation(_)
+            | UpdateOperation::VectorOperation(_)
+            | UpdateOperation::PayloadOperation(_) => None,
+        }
+    }
+
+    pub(super) fn apply(self, declared: &mut Collection) {
+        match self {
+            Self::IndexField(field, schema) => {
+                declared.payload_schema.insert(field, schema);
+            }
+            Self::UnindexField(field) => {
+                declared.payload_schema.remove(&field);
+            }
+            Self::AddVector(name, added) => {
+                add_vector(&mut declared.config, &name, &added);
+            }
+            Self::RemoveVector(name) => remove_vector(&mut declared.config, &name),
+        }
+    }
+}
+
 /// Writes a vector that was added into the declaration.
-pub(super) fn add_vector(config: &mut CollectionConfig, name: &str, added: &VectorNameConfig) {
+fn add_vector(config: &mut CollectionConfig, name: &str, added: &VectorNameConfig) {
     match added {
         VectorNameConfig::Dense(wrapped) => {
             if let Some(params) = declared_dense(&wrapped.dense)
@@ -104,7 +155,7 @@ pub(super) fn add_vector(config: &mut CollectionConfig, name: &str, added: &Vect
     }
 }
 
-pub(super) fn remove_vector(config: &mut CollectionConfig, name: &str) {
+fn remove_vector(config: &mut CollectionConfig, name: &str) {
     config.params.vectors.remove(name);
     if let Some(all) = &mut config.params.sparse_vectors {
         all.remove(name);

@@ -1,0 +1,486 @@
+//! What is known of the collections: one copy in this process of the catalogue in the database.
+//!
+//! The copy is whole and of one moment. A change is told by NOTIFY (`listen`), and the next call
+//! looks; while nobody listens, every call looks. Looking costs one round trip that reads a version
+//! number, unless the number has moved. A name that is not found is looked for in the database
+//! before it is said not to be there. Writes do not rely on any of this: the gate in the database
+//! turns away whoever comes with an older copy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use qdrant_edge::{EdgeConfig, PayloadFieldSchema};
+use tokio::sync::Semaphore;
+use tokio_postgres::Row;
+
+use super::ann::AnnState;
+use super::index::{Words, words_table};
+use super::link::{self, Fault};
+use super::names;
+use super::pool::{Pool, one_row};
+use super::vectors::VectorColumn;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::store::declared;
+use crate::store::engine::Collection;
+use crate::wire::rest::{CollectionConfig, VectorKind as Declared, refuse};
+
+const DOING: &str = "read the catalogue";
+
+/// One collection. A snapshot: it is replaced when the collection's epoch moves.
+pub(super) struct Known {
+    pub(super) cid: i32,
+    pub(super) name: String,
+    pub(super) epoch: i64,
+    /// Only indexes that are ready are in its payload schema.
+    pub(super) declared: Arc<Collection>,
+    /// The declaration in the shape that `store::check` looks at.
+    pub(super) edge: EdgeConfig,
+    pub(super) vectors: BTreeMap<String, VectorTable>,
+    /// By path.
+    pub(super) indexes: BTreeMap<String, PayloadIndex>,
+    /// The text indexes: whoever changes a payload keeps their words.
+    pub(super) texts: Vec<Text>,
+    points: String,
+    operations: String,
+}
+
+/// A text index, and the table of its words.
+pub(super) struct Text {
+    pub(super) ino: i32,
+    pub(super) words: Words,
+    pub(super) table: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum VectorKind {
+    Dense,
+    Multi,
+    Sparse,
+}
+
+impl VectorKind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Multi => "multi",
+            Self::Sparse => "sparse",
+        }
+    }
+}
+
+/// The table that keeps one vector of every point that has it.
+#[derive(Clone, Debug)]
+pub(super) struct VectorTable {
+    pub(super) vno: i32,
+    pub(super) kind: VectorKind,
+    /// As SQL names it: `qd_data.c1_v1`.
+    pub(super) table: String,
+    /// Of a dense vector or of a row of a multivector; 0 for a sparse one.
+    pub(super) dim: usize,
+    pub(super) column: VectorColumn,
+    pub(super) ann: AnnState,
+}
+
+impl VectorTable {
+    /// The names of the columns beside `pid`.
+    pub(super) fn columns(&self) -> &'static [&'static str] {
+        match self.kind {
+            VectorKind::Dense | VectorKind::Multi => &["v"],
+            VectorKind::Sparse => &["idx", "val"],
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PayloadIndex {
+    pub(super) ino: i32,
+    pub(super) schema: PayloadFieldSchema,
+    pub(super) ready: bool,
+}
+
+impl Known {
+    pub(super) fn points_table(&self) -> &str {
+        &self.points
+    }
+
+    /// The sequence of operation numbers, as SQL names it.
+    pub(super) fn operations(&self) -> &str {
+        &self.operations
+    }
+
+    /// The tables that hold something of points, beside the points themselves.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &str> {
+        let vectors = self.vectors.values().map(|table| table.table.as_str());
+        vectors.chain(self.texts.iter().map(|text| text.table.as_str()))
+    }
+
+    pub(super) fn vector(&self, name: &str) -> Result<&VectorTable> {
+        self.vectors.get(name).ok_or_else(|| {
+            crate::store::refused::refused(qdrant_edge::OperationError::VectorNameNotExists {
+                received_name: name.to_owned(),
+            })
+        })
+    }
+}
+
+/// The whole catalogue at one moment.
+#[derive(Default)]
+struct Book {
+    version: i64,
+    collections: BTreeMap<String, Arc<Known>>,
+    aliases: Arc<BTreeMap<String, String>>,
+}
+
+pub(super) struct Catalog {
+    book: RwLock<Arc<Book>>,
+    /// Moves whenever the copy may have become old.
+    doubts: AtomicU64,
+    /// `doubts` as it was before the copy was last compared with the database.
+    settled: AtomicU64,
+    /// Whether changes are told to us.
+    is_told: AtomicBool,
+    /// One looks at a time; the others wait and find it done.
+    turn: Semaphore,
+}
+
+impl Catalog {
+    pub(super) fn new() -> Self {
+        Self {
+            book: RwLock::default(),
+            doubts: AtomicU64::new(1),
+            settled: AtomicU64::new(0),
+            is_told: AtomicBool::new(false),
+            turn: Semaphore::new(1),
+        }
+    }
+
+    /// The copy may be old.
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether changes are being told from now on. What was missed until now is looked up.
+    pub(super) fn told(&self, is_told: bool) {
+        self.is_told.store(is_told, Ordering::Release);
+        self.doubt();
+    }
+
+    pub(super) async fn names(&self, pool: &Pool) -> Result<Vec<String>> {
+        Ok(self.book(pool).await?.collections.keys().cloned().collect())
+    }
+
+    pub(super) async fn all(&self, pool: &Pool) -> Result<Vec<Arc<Known>>> {
+        Ok(self
+            .book(pool)
+            .await?
+            .collections
+            .values()
+            .cloned()
+            .collect())
+    }
+
+    pub(super) async fn aliases(&self, pool: &Pool) -> Result<Arc<BTreeMap<String, String>>> {
+        Ok(Arc::clone(&self.book(pool).await?.aliases))
+    }
+
+    pub(super) async fn find(&self, pool: &Pool, name: &str) -> Result<Option<Arc<Known>>> {
+        if let Some(known) = self.book(pool).await?.collections.get(name) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        self.doubt();
+        Ok(self.book(pool).await?.collections.get(name).cloned())
+    }
+
+    pub(super) async fn get(&self, pool: &Pool, name: &str) -> Result<Arc<Known>> {
+        let found = self.find(pool, name).await?;
+        found.ok_or_else(|| refuse::no_collection(name))
+    }
+
+    /// The present copy.
+    async fn book(&self, pool: &Pool) -> Result<Arc<Book>> {
+        let seen = self.doubts.load(Ordering::Acquire);
+        if self.is_settled(seen) && self.is_told.load(Ordering::Acquire) {
+            return Ok(Arc::clone(&self.book.read()));
+        }
+        let _turn = self.turn.acquire().await.map_err(|error| {
+            Error::new(ErrorKind::Internal, Origin::Pgvector, Retry::Safe, DOING).with_source(error)
+        })?;
+        // Whoever had the turn before may have looked after we were told to.
+        let present = Arc::clone(&self.book.read());
+        if self.is_settled(seen) && self.is_told.load(Ordering::Acquire) {
+            return Ok(present);
+        }
+        let doubts = self.doubts.load(Ordering::Acquire);
+        let book = look(pool, &present).await?;
+        if let Some(book) = &book {
+            *self.book.write() = Arc::clone(book);
+        }
+        self.settled.fetch_max(doubts, Ordering::AcqRel);
+        Ok(book.unwrap_or(present))
+    }
+
+    fn is_settled(&self, doubts: u64) -> bool {
+        self.settled.load(Ordering::Acquire) >= doubts
+    }
+}
+
+/// The catalogue if it is another than `present`.
+async fn look(pool: &Pool, present: &Book) -> Result<Option<Arc<Book>>> {
+    let rows = pool
+        .query(DOING, "select version from qdc.state", &[])
+        .await?;
+    let version: i64 = one_row(&rows, DOING)?.get(0);
+    if version == present.version {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(read(pool, present).await?)))
+}
+
+/// Everything is read in one statement, so that it is of one moment: `kind` says what a row is.
+const READ: &str = "
+select 'version' as kind, 0 as cid, version as number, null::text as name, null::text as body,
+       null::text as state
+from qdc.state
+union all
+select 'collection', cid, epoch, name, config, null from qdc.collections
+union all
+select 'vector', cid, vno, name, kind, ann from qdc.vectors
+union all
+select 'index', cid, ino, path, schema, state from qdc.payload_indexes
+union all
+select 'alias', cid, 0, alias, null, null from qdc.aliases";
+
+async fn read(pool: &Pool, present: &Book) -> Result<Book> {
+    let rows = pool.query(DOING, READ, &[]).await?;
+    let mut drafts: HashMap<i32, Draft> = HashMap::new();
+    let (mut version, mut aliases) = (0, Vec::new());
+    for row in &rows {
+        let (kind, cid): (&str, i32) = (row.get(0), row.get(1));
+        let draft = drafts.entry(cid).or_default();
+        match kind {
+            "version" => version = row.get(2),
+            "collection" => {
+                draft.epoch = row.get(2);
+                draft.name = row.get(3);
+                draft.config = row.get(4);
+            }
+            "vector" => draft.vectors.push(VectorRow::of(row)),
+            "index" => draft.indexes.push(IndexRow::of(row)),
+            _ => aliases.push((row.get::<_, String>(3), cid)),
+        }
+    }
+    let names: HashMap<i32, String> = drafts
+        .iter()
+        .map(|(cid, draft)| (*cid, draft.name.clone()))
+        .collect();
+    let aliases = aliases
+        .into_iter()
+        .filter_map(|(alias, cid)| Some((alias, names.get(&cid)?.clone())));
+    let mut collections = BTreeMap::new();
+    for (cid, draft) in drafts.into_iter().filter(|(cid, _)| *cid != 0) {
+        let same = present
+            .collections
+            .get(&draft.name)
+            .filter(|known| known.cid == cid && known.epoch == draft.epoch);
+        let known = match same {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(draft.known(cid)?),
+        };
+        collections.insert(known.name.clone(), known);
+    }
+    Ok(Book {
+        version,
+        collections,
+        aliases: Arc::new(aliases.collect()),
+    })
+}
+
+/// A collection's rows.
+#[derive(Default)]
+struct Draft {
+    epoch: i64,
+    name: String,
+    config: String,
+    vectors: Vec<VectorRow>,
+    indexes: Vec<IndexRow>,
+}
+
+struct VectorRow {
+    vno: i32,
+    name: String,
+    ann: AnnState,
+}
+
+impl VectorRow {
+    fn of(row: &Row) -> Self {
+        Self {
+            vno: number(row),
+            name: row.get(3),
+            ann: AnnState::parse(row.get(5)),
+        }
+    }
+}
+
+struct IndexRow {
+    ino: i32,
+    path: String,
+    schema: String,
+    ready: bool,
+}
+
+impl IndexRow {
+    fn of(row: &Row) -> Self {
+        Self {
+            ino: number(row),
+            path: row.get(3),
+            schema: row.get(4),
+            ready: row.get::<_, &str>(5) == "ready",
+        }
+    }
+}
+
+fn number(row: &Row) -> i32 {
+    i32::try_from(row.get::<_, i64>(2)).unwrap_or_default()
+}
+
+impl Draft {
+    fn known(self, cid: i32) -> Result<Known> {
+        let config: CollectionConfig = serde_json::from_str(&self.config).map_err(|error| {
+            link::nonsense("read a collection's configuration").with_source(error)
+        })?;
+        let mut tables = BTreeMap::new();
+        for row in self.vectors {
+            let declared = config.vector(&row.name);
+            let declared = declared.ok_or_else(|| link::nonsense("read a collection's vectors"))?;
+            tables.insert(row.name, table(cid, row.vno, declared, row.ann));
+        }
+        let mut indexes = BTreeMap::new();
+        let mut payload_schema = HashMap::new();
+        let mut texts = Vec::new();
+        for row in self.indexes {
+            let odd = || link::nonsense("read a payload index");
+            let schema: PayloadFieldSchema =
+                serde_json::from_str(&row.schema).map_err(|error| odd().with_source(error))?;
+            let path = row.path.parse().map_err(|()| odd())?;
+            texts.extend(Words::new(&path, &schema).map(|words| Text {
+                ino: row.ino,
+                words,
+                table: words_table(cid, row.ino),
+            }));
+            if row.ready {
+                payload_schema.insert(path, schema.clone());
+            }
+            let index = PayloadIndex {
+                ino: row.ino,
+                schema,
+                ready: row.ready,
+            };
+            indexes.insert(row.path, index);
+        }
+        Ok(Known {
+            cid,
+            name: self.name.clone(),
+            epoch: self.epoch,
+            edge: declared::edge_config(&config),
+            declared: Arc::new(Collection {
+                name: self.name,
+                config,
+                payload_schema,
+            }),
+            vectors: tables,
+            indexes,
+            texts,
+            points: names::points(cid),
+            operations: names::operations(cid),
+        })
+    }
+}
+
+#[cfg(test)]
+impl Known {
+    /// A collection as the catalogue would tell of it. Its vectors are numbered from 1 on, as are
+    /// its indexes: a path, what is on it, and whether it is ready.
+    pub(super) fn of_test(
+        cid: i32,
+        config: &CollectionConfig,
+        indexes: &[(String, PayloadFieldSchema, bool)],
+    ) -> Self {
+        let vectors = config.vector_names().zip(1..).map(|(name, vno)| VectorRow {
+            vno,
+            name: name.to_owned(),
+            ann: AnnState::None,
+        });
+        let indexes = indexes.iter().zip(1..).map(|((path, schema, ready), ino)| {
+            let schema = serde_json::to_string(schema).unwrap();
+            IndexRow {
+                ino,
+                path: path.clone(),
+                schema,
+                ready: *ready,
+            }
+        });
+        let draft = Draft {
+            epoch: 1,
+            name: "test".to_owned(),
+            config: serde_json::to_string(config).unwrap(),
+            vectors: vectors.collect(),
+            indexes: indexes.collect(),
+        };
+        draft.known(cid).unwrap()
+    }
+}
+
+impl Known {
+    /// A collection that was just made, with the numbers that its vectors got.
+    pub(super) fn new(
+        cid: i32,
+        name: &str,
+        config: &CollectionConfig,
+        vectors: Vec<(String, i32)>,
+    ) -> Result<Self, Fault> {
+        let vectors = vectors.into_iter().map(|(name, vno)| VectorRow {
+            vno,
+            name,
+            ann: AnnState::None,
+        });
+        let draft = Draft {
+            epoch: 1,
+            name: name.to_owned(),
+            config: serde_json::to_string(config)?,
+            vectors: vectors.collect(),
+            indexes: Vec::new(),
+        };
+        Ok(draft.known(cid)?)
+    }
+}
+
+/// The table of a vector that was declared so.
+pub(super) fn table(cid: i32, vno: i32, declared: Declared<'_>, ann: AnnState) -> VectorTable {
+    let (kind, dim) = match declared {
+        Declared::Dense(params) if declared.is_multi() => (VectorKind::Multi, params.dimensions()),
+        Declared::Dense(params) => (VectorKind::Dense, params.dimensions()),
+        Declared::Sparse(_) => (VectorKind::Sparse, 0),
+    };
+    let column = match declared {
+        Declared::Dense(params) => VectorColumn::of(params),
+        Declared::Sparse(_) => VectorColumn::Sparse,
+    };
+    VectorTable {
+        vno,
+        kind,
+        table: names::vectors(cid, kind, vno),
+        dim,
+        column,
+        ann,
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        link::nonsense("encode a collection's configuration")
+            .with_source(error)
+            .into()
+    }
+}

@@ -1,0 +1,289 @@
+//! Collections made, changed and dropped, and their aliases: every change of the catalogue.
+//!
+//! Each is one transaction under an advisory lock: the catalogue's for what concerns names, the
+//! collection's gate for what concerns its tables. The version of the catalogue moves last, for
+//! its row is held until the commit, and the other sidecars are told with the commit.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::{FromSql, ToSql};
+
+use super::Shared;
+use super::ann::AnnState;
+use super::catalog::{self, Known, VectorTable};
+use super::link::{self, Fault};
+use super::names::{self, CATALOGUE, LOCK_CLASS};
+use crate::error::Result;
+use crate::wire::rest::{CollectionConfig, refuse};
+
+const DOING: &str = "change the catalogue";
+
+/// How often a change is tried anew by a newer copy of the catalogue.
+pub(super) const TRIES: usize = 5;
+
+/// A transaction that changes the catalogue.
+pub(super) struct Change<'c> {
+    pub(super) transaction: Transaction<'c>,
+}
+
+impl Change<'_> {
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), Fault> {
+        let done = self.transaction.batch_execute(sql).await;
+        done.map_err(|error| Fault::undone(DOING, error))
+    }
+
+    pub(super) async fn run(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Fault> {
+        let done = self.transaction.execute(sql, values).await;
+        done.map_err(|error| Fault::undone(DOING, error))
+    }
+
+    pub(super) async fn number<T>(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<T>, Fault>
+    where
+        T: for<'r> FromSql<'r>,
+    {
+        let row = self.transaction.query_opt(sql, values).await;
+        let row = row.map_err(|error| Fault::undone(DOING, error))?;
+        row.map(|row| row.try_get(0))
+            .transpose()
+            .map_err(|error| Fault::undone(DOING, error))
+    }
+
+    /// Held until the end: names and aliases are as they are.
+    pub(super) async fn lock_catalogue(&self) -> Result<(), Fault> {
+        let sql = format!("select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, 0)");
+        self.execute(&sql).await
+    }
+
+    /// Held until the end: nobody writes to the collection, and it is as `known` says.
+    pub(super) async fn lock_gate(&self, known: &Known) -> Result<(), Fault> {
+        let sql = "select qd.gate($1, $2, true)";
+        self.run(sql, &[&known.cid, &known.epoch]).await.map(drop)
+    }
+
+    /// The same for a collection that is to go: writes that are under way end first, those behind
+    /// find it gone.
+    pub(super) async fn lock_gate_of(&self, cid: i32) -> Result<(), Fault> {
+        let sql = format!("select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, {cid})");
+        self.execute(&sql).await
+    }
+
+    /// The number of the collection of this name.
+    pub(super) async fn number_of(&self, name: &str) -> Result<Option<i32>, Fault> {
+        let sql = format!("select cid from {CATALOGUE}.collections where name = $1");
+        self.number(&sql, &[&name]).await
+    }
+
+    /// The next number for a vector or an index of the collection.
+    pub(super) async fn next_number(&self, cid: i32) -> Result<i32, Fault> {
+        let sql = format!(
+            "update {CATALOGUE}.collections set numbers = numbers + 1 where cid = $1 \
+             returning numbers"
+        );
+        Ok(self.number(&sql, &[&cid]).await?.unwrap_or_default())
+    }
+
+    pub(super) async fn add_vector(
+        &self,
+        cid: i32,
+        name: &str,
+        config: &CollectionConfig,
+    ) -> Result<i32, Fault> {
+        let declared = config.vector(name);
+        let declared = declared.ok_or_else(|| link::nonsense("make a vector's table"))?;
+        let vno = self.next_number(cid).await?;
+        let table = catalog::table(cid, vno, declared, AnnState::None);
+        self.make_vector_table(&table).await?;
+        let sql = format!(
+            "insert into {CATALOGUE}.vectors (cid, name, vno, kind) values ($1, $2, $3, $4)"
+        );
+        let kind = table.kind.as_str();
+        self.run(&sql, &[&cid, &name, &vno, &kind]).await?;
+        Ok(vno)
+    }
+
+    async fn make_vector_table(&self, table: &VectorTable) -> Result<(), Fault> {
+        let (name, columns) = (&table.table, table.column.definition(table.dim));
+        self.execute(&format!(
+            "create table {name} (pid bigint primary key, {columns})"
+        ))
+        .await?;
+        let each = table.columns().iter();
+        // Vectors do not get smaller by compression.
+        let storage = each.map(|column| format!("alter column {column} set storage external"));
+        let storage: Vec<_> = storage.collect();
+        self.execute(&format!("alter table {name} {}", storage.join(", ")))
+            .await
+    }
+
+    pub(super) async fn write_config(
+        &self,
+        cid: i32,
+        config: &CollectionConfig,
+    ) -> Result<(), Fault> {
+        let text = serde_json::to_string(config)?;
+        let sql = format!("update {CATALOGUE}.collections set config = $2 where cid = $1");
+        self.run(&sql, &[&cid, &text]).await.map(drop)
+    }
+
+    /// Makes the tables of a collection and its rows in the catalogue.
+    pub(super) async fn make_collection(
+        &self,
+        name: &str,
+        config: &CollectionConfig,
+    ) -> Result<Known, Fault> {
+        let text = serde_json::to_string(config)?;
+        let sql = format!(
+            "insert into {CATALOGUE}.collections (name, config) values ($1, $2) returning cid"
+        );
+        let cid: i32 = self
+            .number(&sql, &[&name, &text])
+            .await?
+            .unwrap_or_default();
+        let (points, operations) = (names::points(cid), names::operations(cid));
+        self.execute(&format!(
+            "create sequence {operations}; \
+             create table {points} (pid bigint generated always as identity primary key, \
+             id bytea not null unique, ver bigint not null, \
+             payload jsonb not null default '{{}}') with (fillfactor = 85)"
+        ))
+        .await?;
+        let mut vectors = Vec::new();
+        for name in config.vector_names() {
+            let vno = self.add_vector(cid, name, config).await?;
+            vectors.push((name.to_owned(), vno));
+        }
+        Known::new(cid, name, config, vectors)
+    }
+
+    /// Drops whatever belongs to a collection, its row in the catalogue included.
+    pub(super) async fn drop_collection(&self, cid: i32) -> Result<(), Fault> {
+        // By their names, so that no table of a vector or an index is forgotten.
+        let sql = "select string_agg(format('drop table qd_data.%I;', relname), ' ') \
+                   from pg_catalog.pg_class r \
+                   join pg_catalog.pg_namespace n on n.oid = r.relnamespace \
+                   where n.nspname = 'qd_data' and r.relkind = 'r' \
+                   and (relname = $1 or relname like $2)";
+        let (own, others) = (format!("c{cid}"), format!("c{cid}\\_%"));
+        let drops: Option<Option<String>> = self.number(sql, &[&own, &others]).await?;
+        self.execute(&drops.flatten().unwrap_or_default()).await?;
+        let operations = names::operations(cid);
+        self.execute(&format!("drop sequence if exists {operations}"))
+            .await?;
+        let sql = format!("delete from {CATALOGUE}.collections where cid = $1");
+        self.run(&sql, &[&cid]).await.map(drop)
+    }
+
+    /// Says that the catalogue has changed, and commits. `cid` is 0 where no collection that stays
+    /// has changed.
+    pub(super) async fn commit(self, cid: i32) -> Result<(), Fault> {
+        self.run("select qd.changed($1)", &[&cid]).await?;
+        let done = self.transaction.commit().await;
+        done.map_err(|error| Fault::unknown(DOING, error))
+    }
+}
+
+impl Shared {
+    /// Begins a change on a connection of the caller's.
+    pub(super) async fn change<'c>(
+        &self,
+        client: &'c mut deadpool_postgres::Client,
+    ) -> Result<Change<'c>, Fault> {
+        let transaction = self.pool.slow_transaction(client, DOING).await?;
+        Ok(Change { transaction })
+    }
+
+    pub(super) async fn create(&self, name: &str, config: &CollectionConfig) -> Result<()> {
+        let mut client = self.pool.living(DOING).await?;
+        let change = self.change(&mut client).await?;
+        change.lock_catalogue().await?;
+        if change.number_of(name).await?.is_some() {
+            return Err(refuse::already_exists(&format!(
+                "Collection `{name}` already exists!"
+            )));
+        }
+        change.make_collection(name, config).await?;
+        let done = change.commit(0).await;
+        self.catalog.doubt();
+        Ok(done?)
+    }
+
+    pub(super) async fn delete(&self, name: &str) -> Result<bool> {
+        let mut client = self.pool.living(DOING).await?;
+        let change = self.change(&mut client).await?;
+        change.lock_catalogue().await?;
+        let Some(cid) = change.number_of(name).await? else {
+            return Ok(false);
+        };
+        change.lock_gate_of(cid).await?;
+        change.drop_collection(cid).await?;
+        let done = change.commit(0).await;
+        self.catalog.doubt();
+        done?;
+        Ok(true)
+    }
+
+    pub(super) async fn configure(&self, name: &str, config: &CollectionConfig) -> Result<()> {
+        let mut tries = TRIES;
+        loop {
+            let known = self.catalog.get(&self.pool, name).await?;
+            let done = self.configure_once(&known, config).await;
+            self.catalog.doubt();
+            tries -= 1;
+            match done {
+                Err(fault) if fault.is_stale() && tries > 0 => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    async fn configure_once(&self, known: &Known, config: &CollectionConfig) -> Result<(), Fault> {
+        let mut client = self.pool.living(DOING).await?;
+        let change = self.change(&mut client).await?;
+        change.lock_gate(known).await?;
+        // Which vectors there are is another's to change, and may have changed since the caller
+        // looked.
+        let mut config = config.clone();
+        let there = &known.declared.config.params;
+        let has_same_names = config
+            .vector_names()
+            .eq(known.declared.config.vector_names());
+        if !has_same_names {
+            config.params.vectors = there.vectors.clone();
+            config.params.sparse_vectors = there.sparse_vectors.clone();
+        }
+        change.write_config(known.cid, &config).await?;
+        change.commit(known.cid).await?;
+        // Fewer points may be enough for an index now.
+        self.touched.note(known.cid);
+        Ok(())
+    }
+
+    pub(super) async fn set_aliases(&self, aliases: &BTreeMap<String, String>) -> Result<()> {
+        let mut client = self.pool.living(DOING).await?;
+        let change = self.change(&mut client).await?;
+        change.lock_catalogue().await?;
+        let (names, collections): (Vec<&String>, Vec<&String>) = aliases.iter().unzip();
+        change
+            .execute(&format!("delete from {CATALOGUE}.aliases"))
+            .await?;
+        // One that leads to a collection that is gone by now goes too.
+        let sql = format!(
+            "insert into {CATALOGUE}.aliases (alias, cid) select u.alias, c.cid \
+             from unnest($1::text[], $2::text[]) u(alias, name) \
+             join {CATALOGUE}.collections c on c.name = u.name"
+        );
+        change.run(&sql, &[&names, &collections]).await?;
+        let done = change.commit(0).await;
+        self.catalog.doubt();
+        Ok(done?)
+    }
+}

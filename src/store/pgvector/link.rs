@@ -1,0 +1,217 @@
+//! What PostgreSQL says when it says no, in the words of this package.
+//!
+//! Two things are decided here once: what a failure is to a client, and whether the work may have
+//! been done. A statement that PostgreSQL itself refuses has done nothing, for its transaction is
+//! undone. A connection that is lost before the answer to the commit says nothing about the
+//! outcome.
+//!
+//! Values stay out: PostgreSQL quotes them in some of its messages, so of those only the code is
+//! passed on.
+
+use std::fmt;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::Error as PgError;
+use tokio_postgres::error::{DbError, SqlState};
+
+use crate::error::{Error, ErrorKind, Origin, Retry};
+use crate::wire::rest::refuse;
+
+/// Raised by `qd.gate` where the catalogue that a write was made by is not the present one.
+const MOVED: &str = "QD001";
+
+/// A failed call.
+#[derive(Debug)]
+pub(super) struct Fault {
+    error: Error,
+    code: Option<SqlState>,
+    is_lost: bool,
+}
+
+impl Fault {
+    /// Of a call that changes nothing, or whose transaction cannot have been committed.
+    pub(super) fn undone(doing: &'static str, error: PgError) -> Self {
+        Self::of(doing, error, Retry::Safe)
+    }
+
+    /// Of a call that may have been carried out.
+    pub(super) fn unknown(doing: &'static str, error: PgError) -> Self {
+        Self::of(doing, error, Retry::OutcomeUnknown)
+    }
+
+    fn of(doing: &'static str, error: PgError, lost: Retry) -> Self {
+        let Some(said) = error.as_db_error() else {
+            let is_lost = error.is_closed() || is_io(&error);
+            return Self {
+                is_lost,
+                error: if is_lost {
+                    unavailable(doing, lost).with_source(error)
+                } else {
+                    nonsense(doing).with_source(error)
+                },
+                code: None,
+            };
+        };
+        Self {
+            code: Some(said.code().clone()),
+            error: refused(doing, said),
+            is_lost: is_farewell(said.code()),
+        }
+    }
+
+    /// The catalogue has been found to be older than the tables.
+    pub(super) fn stale(doing: &'static str) -> Self {
+        Self {
+            error: Error::new(ErrorKind::Busy, Origin::Pgvector, Retry::Safe, doing),
+            code: Some(SqlState::from_code(MOVED)),
+            is_lost: false,
+        }
+    }
+
+    /// The catalogue, or a prepared statement, is older than the tables.
+    pub(super) fn is_stale(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| {
+            code.code() == MOVED
+                || *code == SqlState::UNDEFINED_TABLE
+                || *code == SqlState::UNDEFINED_COLUMN
+                || *code == SqlState::FEATURE_NOT_SUPPORTED
+                || *code == SqlState::INVALID_SQL_STATEMENT_NAME
+        })
+    }
+
+    /// Somebody else was in the way, and the transaction is undone.
+    pub(super) fn is_contention(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| {
+            *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE
+        })
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
+    pub(super) fn has_code(&self, code: &SqlState) -> bool {
+        self.code.as_ref() == Some(code)
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        self.error
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            code: None,
+            is_lost: false,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        fault.into_error()
+    }
+}
+
+/// PostgreSQL's own words, without what they may quote.
+#[derive(Debug)]
+struct Said(String);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Said {}
+
+fn said(error: &DbError) -> Said {
+    let code = error.code().code();
+    // Data exceptions quote the data.
+    Said(if code.starts_with("22") || code.starts_with("23") {
+        format!("PostgreSQL refuses a value ({code})")
+    } else {
+        format!("{} ({code})", error.message())
+    })
+}
+
+fn refused(doing: &'static str, error: &DbError) -> Error {
+    let code = error.code();
+    let own = |kind, retry| Error::new(kind, Origin::Pgvector, retry, doing);
+    let made = match class(code) {
+        _ if *code == SqlState::QUERY_CANCELED => {
+            let text = "PostgreSQL did not answer in time";
+            Error::new(ErrorKind::Timeout, Origin::Pgvector, Retry::Safe, text)
+        }
+        _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => own(ErrorKind::Internal, Retry::Never),
+        _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            own(ErrorKind::Unavailable, Retry::Safe)
+        }
+        "08" | "28" | "3D" | "53" | "57" | "58" => own(ErrorKind::Unavailable, Retry::Safe),
+        "40" => own(ErrorKind::Busy, Retry::Safe),
+        "22" => refuse::wrong_input("a value of the request cannot be stored or compared"),
+        _ => own(ErrorKind::Internal, Retry::Never),
+    };
+    made.with_source(said(error))
+}
+
+fn class(code: &SqlState) -> &str {
+    code.code().get(..2).unwrap_or_default()
+}
+
+/// The server ends the connection with these.
+fn is_farewell(code: &SqlState) -> bool {
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ]
+    .contains(code)
+}
+
+fn is_io(error: &PgError) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+pub(super) fn unavailable(doing: &'static str, retry: Retry) -> Error {
+    Error::new(ErrorKind::Unavailable, Origin::Pgvector, retry, doing)
+}
+
+/// Something in the database is not what we put there.
+pub(super) fn nonsense(doing: &'static str) -> Error {
+    Error::new(ErrorKind::Nonsense, Origin::Pgvector, Retry::Never, doing)
+}
+
+/// No connection could be had.
+pub(super) fn no_connection(error: PoolError) -> Fault {
+    const DOING: &str = "connect to PostgreSQL";
+    match error {
+        PoolError::Backend(error) => {
+            let mut fault = Fault::undone(DOING, error);
+            // Whatever it was, nothing was asked yet.
+            if fault.code.is_none() && !fault.is_lost {
+                fault.error = unavailable(DOING, Retry::Safe).with_source(fault.error);
+            }
+            fault
+        }
+        PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
+            let text = "all connections to PostgreSQL are in use (pool_size)";
+            Error::new(ErrorKind::Busy, Origin::Pgvector, Retry::Safe, text).into()
+        }
+        other @ (PoolError::Timeout(_)
+        | PoolError::Closed
+        | PoolError::NoRuntimeSpecified
+        | PoolError::PostCreateHook(_)) => {
+            unavailable(DOING, Retry::Safe).with_source(other).into()
+        }
+    }
+}

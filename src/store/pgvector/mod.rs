@@ -1,0 +1,347 @@
+//! The store in PostgreSQL with pgvector: Qdrant's points in tables, answered from SQL.
+//!
+//! A points table a collection and a small table a vector beside it, so that a write of a payload
+//! never touches an index for search; a catalogue of what there is. PostgreSQL keeps, filters and
+//! finds candidates; arithmetic over the few is done here.
+//!
+//! No value of a request ever becomes part of a statement's text. Several sidecars may work on one
+//! database at once: what one changes in the catalogue the others are told, and a write that comes
+//! with an older copy is turned away in the database and made anew.
+
+mod ann;
+mod catalog;
+mod collections;
+mod count;
+mod facet;
+mod filter_sql;
+mod frames;
+mod ids;
+mod index;
+mod link;
+mod listen;
+mod names;
+mod payload;
+mod pool;
+mod query;
+mod read;
+mod schema;
+#[cfg(test)]
+mod scratch;
+mod scroll;
+mod snapshot;
+mod tls;
+mod tokens;
+mod vectors;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use qdrant_edge::{
+    CountRequest, FacetRequest, FacetResponse, PointId, QueryRequest, Record, ScoredPoint,
+    ScrollRequest, UpdateOperation, WithPayloadInterface, WithVector,
+};
+use rustls::ClientConfig;
+use tokio::sync::OnceCell;
+use tracing::{info, warn};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::StoreKind;
+use crate::store::engine::{Collection, Condition, Engine, EngineFuture};
+use crate::task::{Group, Stop};
+use crate::wire::rest::CollectionConfig;
+
+use ann::{Abilities, Touched};
+use catalog::Catalog;
+use link::Fault;
+use pool::{Limits, Pool};
+use schema::Installed;
+
+/// What the store is made from.
+pub struct PgvectorSettings {
+    /// `postgresql://…`, password and all.
+    pub url: String,
+    /// Trusts the authority that was named, or the system's.
+    pub tls: ClientConfig,
+    /// Whether an authority was named.
+    pub has_authority: bool,
+    pub pool_size: usize,
+    pub connect_timeout: Duration,
+    pub read_timeout: Duration,
+    pub write_timeout: Duration,
+    pub slow_timeout: Duration,
+    pub data_dir: PathBuf,
+}
+
+/// The collections of one database.
+pub struct Pgvector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    catalog: Catalog,
+    installed: OnceCell<Installed>,
+    touched: Touched,
+    snapshots: PathBuf,
+}
+
+impl Pgvector {
+    /// Asks nothing of the database yet.
+    pub fn new(settings: PgvectorSettings) -> Result<Self> {
+        let address = tls::address(&settings.url, settings.tls, settings.has_authority)?;
+        let limits = Limits {
+            connections_max: settings.pool_size,
+            connect_timeout: settings.connect_timeout,
+            read_timeout: settings.read_timeout,
+            write_timeout: settings.write_timeout,
+            slow_timeout: settings.slow_timeout,
+        };
+        let snapshots = settings.data_dir.join("snapshots");
+        std::fs::create_dir_all(&snapshots).map_err(|error| {
+            let text = format!(
+                "the data folder {} cannot be used; make it writable, or name another with \
+                 --data-dir",
+                settings.data_dir.display()
+            );
+            Error::settings(text).with_source(error)
+        })?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                pool: Pool::new(address, limits)?,
+                catalog: Catalog::new(),
+                installed: OnceCell::new(),
+                touched: Touched::default(),
+                snapshots,
+            }),
+        })
+    }
+
+    /// Sets the database up, begins to listen to it and to look after its indexes. A database that does not answer yet is
+    /// waited for by the calls that need it; one that cannot be used fails the start.
+    pub async fn start(&self, tasks: &Group, stop: Stop) -> Result<()> {
+        match self.shared.ready().await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Settings => return Err(error),
+            Err(error) => {
+                warn!(error = %error.chain(), "PostgreSQL does not answer; it is asked again when it is needed");
+            }
+        }
+        listen::start(Arc::clone(&self.shared), tasks, stop.clone());
+        ann::start(Arc::clone(&self.shared), tasks, stop);
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The database is set up. What one call has found, the others need not look for.
+    async fn ready(&self) -> Result<()> {
+        self.installed().await.map(drop)
+    }
+
+    async fn installed(&self) -> Result<&Installed> {
+        let made = self.installed.get_or_try_init(async || {
+            let found = schema::install(&self.pool).await?;
+            info!(
+                server = found.server,
+                pgvector = found.extension,
+                "PostgreSQL is set up"
+            );
+            Ok(found)
+        });
+        made.await
+    }
+}
+
+/// A read of a collection as it is known. Where the tables turn out to be newer, or the connection
+/// is lost, it is made anew, once.
+macro_rules! reading {
+    ($shared:expr, $name:expr, |$known:ident| $work:expr) => {{
+        let mut is_first = true;
+        loop {
+            let $known = $shared.catalog.get(&$shared.pool, $name).await?;
+            match $work {
+                Err(fault) if is_first && (fault.is_stale() || fault.is_lost()) => {
+                    is_first = false;
+                    $shared.pool.learn(&fault);
+                    $shared.catalog.doubt();
+                }
+                other => break other.map_err(Fault::into_error),
+            }
+        }
+    }};
+}
+
+impl Engine for Pgvector {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Pgvector
+    }
+
+    fn probe(&self) -> EngineFuture<'_, ()> {
+        Box::pin(async {
+            self.shared.ready().await?;
+            let asked = self.shared.pool.query("ask PostgreSQL", "select 1", &[]);
+            asked.await?;
+            Ok(())
+        })
+    }
+
+    fn names(&self) -> EngineFuture<'_, Vec<String>> {
+        Box::pin(async {
+            self.shared.ready().await?;
+            self.shared.catalog.names(&self.shared.pool).await
+        })
+    }
+
+    fn collection(&self, name: &str) -> EngineFuture<'_, Option<Arc<Collection>>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            let found = self.shared.catalog.find(&self.shared.pool, &name).await?;
+            Ok(found.map(|known| Arc::clone(&known.declared)))
+        })
+    }
+
+    fn create(&self, name: &str, config: CollectionConfig) -> EngineFuture<'_, ()> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.create(&name, &config).await
+        })
+    }
+
+    fn configure(&self, name: &str, config: CollectionConfig) -> EngineFuture<'_, ()> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.configure(&name, &config).await
+        })
+    }
+
+    fn delete(&self, name: &str) -> EngineFuture<'_, bool> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.delete(&name).await
+        })
+    }
+
+    fn aliases(&self) -> EngineFuture<'_, Arc<BTreeMap<String, String>>> {
+        Box::pin(async {
+            self.shared.ready().await?;
+            self.shared.catalog.aliases(&self.shared.pool).await
+        })
+    }
+
+    fn set_aliases(&self, aliases: BTreeMap<String, String>) -> EngineFuture<'_, ()> {
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.set_aliases(&aliases).await
+        })
+    }
+
+    fn condition(&self, name: &str) -> EngineFuture<'_, Condition> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            reading!(self.shared, &name, |known| {
+                read::condition(&self.shared.pool, &known).await
+            })
+        })
+    }
+
+    fn apply(&self, name: &str, operation: UpdateOperation) -> EngineFuture<'_, u64> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.apply(&name, operation).await
+        })
+    }
+
+    fn retrieve(
+        &self,
+        name: &str,
+        ids: Vec<PointId>,
+        payload: WithPayloadInterface,
+        vector: WithVector,
+    ) -> EngineFuture<'_, Vec<Record>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            reading!(self.shared, &name, |known| {
+                read::retrieve(&self.shared.pool, &known, &ids, &payload, &vector).await
+            })
+        })
+    }
+
+    fn scroll(
+        &self,
+        name: &str,
+        request: ScrollRequest,
+    ) -> EngineFuture<'_, (Vec<Record>, Option<PointId>)> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            reading!(self.shared, &name, |known| {
+                let mut client = self.shared.pool.get().await?;
+                scroll::scroll(&mut client, &known, request.clone()).await
+            })
+        })
+    }
+
+    fn count(&self, name: &str, request: CountRequest) -> EngineFuture<'_, usize> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            reading!(self.shared, &name, |known| {
+                let mut client = self.shared.pool.get().await?;
+                count::count(&mut client, &known, request.clone()).await
+            })
+        })
+    }
+
+    fn facet(&self, name: &str, request: FacetRequest) -> EngineFuture<'_, FacetResponse> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            self.shared.ready().await?;
+            reading!(self.shared, &name, |known| {
+                let mut client = self.shared.pool.get().await?;
+                facet::facet(&mut client, &known, request.clone()).await
+            })
+        })
+    }
+
+    fn query(&self, name: &str, request: QueryRequest) -> EngineFuture<'_, Vec<ScoredPoint>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let installed = self.shared.installed().await?;
+            let abilities = Abilities::of_version(&installed.extension);
+            reading!(self.shared, &name, |known| {
+                let mut client = self.shared.pool.get().await?;
+                query::query(&mut client, &known, abilities, request.clone()).await
+            })
+        })
+    }
+
+    fn snapshot(&self, name: &str, into: &Path) -> EngineFuture<'_, ()> {
+        let (name, into) = (name.to_owned(), into.to_path_buf());
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.snapshot(&name, &into).await
+        })
+    }
+
+    fn restore(&self, name: &str, from: &Path) -> EngineFuture<'_, ()> {
+        let (name, from) = (name.to_owned(), from.to_path_buf());
+        Box::pin(async move {
+            self.shared.ready().await?;
+            self.shared.restore(&name, &from).await
+        })
+    }
+
+    fn snapshots_folder(&self) -> &Path {
+        &self.shared.snapshots
+    }
+}

@@ -1,0 +1,347 @@
+//! Connections to PostgreSQL, and the ways of asking on them.
+//!
+//! A read is one statement, asked once more on another connection where the first was lost: after a
+//! restart of the server, whatever stood in the pool is dead. A write is a transaction that is sent
+//! whole, from `begin` to `commit`, before the first answer is waited for: one round trip, and a
+//! caller that goes away leaves nothing open. It is never sent twice.
+//!
+//! Statements are prepared once a connection and kept. Values are always parameters.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Client, Connect, Manager, ManagerConfig, RecyclingMethod, Runtime, Transaction,
+};
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client as PgClient, Config, Error as PgError, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use super::filter_sql::Params;
+use super::link::{self, Fault};
+use super::tls::Address;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::task;
+
+/// Statements that a connection keeps. Those of collections that are gone pile up behind it.
+const STATEMENTS_MAX: usize = 1000;
+/// How long a call waits for a connection that others use.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The limits of the pool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) connections_max: usize,
+    pub(super) connect_timeout: Duration,
+    /// For one statement that reads.
+    pub(super) read_timeout: Duration,
+    /// For one statement that writes.
+    pub(super) write_timeout: Duration,
+    /// For one statement of a change of the tables or of a snapshot.
+    pub(super) slow_timeout: Duration,
+}
+
+pub(super) type Value = Box<dyn ToSql + Sync + Send>;
+
+/// The parameters of one statement: those of a condition in it first.
+#[derive(Default)]
+pub(super) struct Values {
+    condition: Params,
+    own: Vec<Value>,
+}
+
+impl Values {
+    pub(super) fn after(condition: Params) -> Self {
+        Self {
+            condition,
+            own: Vec::new(),
+        }
+    }
+
+    /// Adds a value; how the statement names it.
+    pub(super) fn push(&mut self, value: impl ToSql + Sync + Send + 'static) -> String {
+        self.push_boxed(Box::new(value))
+    }
+
+    pub(super) fn push_boxed(&mut self, value: Value) -> String {
+        self.own.push(value);
+        format!("${}", self.condition.len() + self.own.len())
+    }
+
+    pub(super) fn refs(&self) -> Vec<&(dyn ToSql + Sync)> {
+        let own = self.own.iter();
+        let own = own.map(|value| value.as_ref() as &(dyn ToSql + Sync));
+        self.condition.refs().into_iter().chain(own).collect()
+    }
+}
+
+/// One statement with its parameters.
+pub(super) struct Step {
+    pub(super) sql: String,
+    pub(super) values: Values,
+}
+
+impl Step {
+    pub(super) fn new(sql: impl Into<String>, values: Values) -> Self {
+        Self {
+            sql: sql.into(),
+            values,
+        }
+    }
+}
+
+pub(super) struct Pool {
+    pool: deadpool_postgres::Pool,
+    config: Config,
+    tls: MakeRustlsConnect,
+    limits: Limits,
+}
+
+impl Pool {
+    pub(super) fn new(address: Address, limits: Limits) -> Result<Self> {
+        let Address { mut config, tls } = address;
+        config
+            .connect_timeout(limits.connect_timeout)
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(30));
+        if config.get_application_name().is_none() {
+            config.application_name("outrigger");
+        }
+        let connector = Connector {
+            tls: tls.clone(),
+            settings: session(&limits),
+        };
+        let how = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = Manager::from_connect(config.clone(), connector, how);
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(limits.connections_max)
+            .wait_timeout(Some(TURN_PATIENCE))
+            .create_timeout(Some(limits.connect_timeout.saturating_mul(2)))
+            .runtime(Runtime::Tokio1)
+            .build();
+        let pool = pool.map_err(|error| Error::settings("set up the pool").with_source(error))?;
+        Ok(Self {
+            pool,
+            config,
+            tls,
+            limits,
+        })
+    }
+
+    /// A connection of one's own, beside the pool.
+    pub(super) fn beside(&self) -> (&Config, &MakeRustlsConnect) {
+        (&self.config, &self.tls)
+    }
+
+    pub(super) async fn get(&self) -> Result<Client, Fault> {
+        let client = self.pool.get().await.map_err(link::no_connection)?;
+        if client.statement_cache.size() > STATEMENTS_MAX {
+            client.statement_cache.clear();
+        }
+        Ok(client)
+    }
+
+    /// Asks one statement that changes nothing.
+    ///
+    /// Cancel safety: safe.
+    pub(super) async fn query(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        match self.query_once(doing, sql, values).await {
+            Err(fault) if fault.is_lost() => {
+                debug!(doing, "asking again on another connection");
+                self.learn(&fault);
+                self.query_once(doing, sql, values).await
+            }
+            other => other,
+        }
+    }
+
+    async fn query_once(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        let client = self.get().await?;
+        let undone = |error| Fault::undone(doing, error);
+        let statement = client.prepare_cached(sql).await.map_err(undone)?;
+        client.query(&statement, values).await.map_err(undone)
+    }
+
+    /// Carries out the steps as one transaction, sent whole; the rows that each gave. Where it
+    /// fails, nothing has been done, or `Retry::OutcomeUnknown` says that this is not known.
+    ///
+    /// Cancel safety: not safe. Once begun it may be carried out, whoever still waits for it.
+    pub(super) async fn write(
+        &self,
+        doing: &'static str,
+        steps: &[Step],
+    ) -> Result<Vec<Vec<Row>>, Fault> {
+        let client = self.living(doing).await?;
+        let timeout = self.limits.write_timeout.as_millis();
+        let begin = format!(
+            "begin; set local statement_timeout = {timeout}; set local plan_cache_mode = auto"
+        );
+        let sent = send(&client, doing, &begin, steps).await;
+        if let Err(fault) = &sent {
+            self.learn(fault);
+        }
+        sent
+    }
+
+    /// Lets go of what a fault has shown to be dead or old.
+    pub(super) fn learn(&self, fault: &Fault) {
+        if fault.is_lost() {
+            self.pool.retain(|client, _| !client.is_closed());
+        }
+        if fault.is_stale() {
+            self.pool.manager().statement_caches.clear();
+        }
+    }
+
+    /// Begins a write that needs more than one round trip.
+    pub(super) async fn write_transaction<'c>(
+        &self,
+        client: &'c mut Client,
+        doing: &'static str,
+    ) -> Result<Transaction<'c>, Fault> {
+        self.transaction(client, doing, self.limits.write_timeout)
+            .await
+    }
+
+    /// A connection that is not known to be dead, for work that is not done twice.
+    pub(super) async fn living(&self, doing: &'static str) -> Result<Client, Fault> {
+        // As many as may have died together, and one to be made new.
+        for _ in 0..=self.limits.connections_max {
+            let client = self.get().await?;
+            if !client.is_closed() {
+                return Ok(client);
+            }
+        }
+        Err(link::unavailable(doing, Retry::Safe).into())
+    }
+
+    /// A transaction for a change of the tables, with the patience that such a change needs.
+    pub(super) async fn slow_transaction<'c>(
+        &self,
+        client: &'c mut Client,
+        doing: &'static str,
+    ) -> Result<Transaction<'c>, Fault> {
+        self.transaction(client, doing, self.limits.slow_timeout)
+            .await
+    }
+
+    async fn transaction<'c>(
+        &self,
+        client: &'c mut Client,
+        doing: &'static str,
+        timeout: Duration,
+    ) -> Result<Transaction<'c>, Fault> {
+        let transaction = client.transaction().await;
+        let transaction = transaction.map_err(|error| Fault::undone(doing, error))?;
+        let timeout = timeout.as_millis();
+        let set = format!("set local statement_timeout = {timeout}");
+        let done = transaction.batch_execute(&set).await;
+        done.map_err(|error| Fault::undone(doing, error))?;
+        Ok(transaction)
+    }
+}
+
+/// Sends `begin`, the steps and `commit`, then waits for what comes back.
+async fn send(
+    client: &Client,
+    doing: &'static str,
+    begin: &str,
+    steps: &[Step],
+) -> Result<Vec<Vec<Row>>, Fault> {
+    type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, PgError>> + Send + 'a>>;
+    let mut statements = Vec::with_capacity(steps.len());
+    for step in steps {
+        let prepared = client.prepare_cached(&step.sql).await;
+        statements.push(prepared.map_err(|error| Fault::undone(doing, error))?);
+    }
+    let values: Vec<_> = steps.iter().map(|step| step.values.refs()).collect();
+    let nothing = |done: Result<(), PgError>| done.map(|()| Vec::new());
+    let mut answers: Vec<Answer<'_>> = Vec::with_capacity(steps.len() + 2);
+    // Each of these puts its message on its way when it is first polled, which `join_all` does in
+    // their order. Without a wait in between, no other call can come in.
+    answers.push(Box::pin(async move {
+        nothing(client.batch_execute(begin).await)
+    }));
+    for (statement, values) in statements.iter().zip(&values) {
+        answers.push(Box::pin(client.query(statement, values)));
+    }
+    answers.push(Box::pin(async move {
+        nothing(client.batch_execute("commit").await)
+    }));
+    let mut rows = Vec::with_capacity(steps.len());
+    let answers = join_all(answers).await;
+    let last = answers.len().saturating_sub(1);
+    for (at, answer) in answers.into_iter().enumerate() {
+        match answer {
+            Ok(found) if at > 0 && at < last => rows.push(found),
+            Ok(_) => {}
+            // The first thing that went wrong is the cause of the rest. If PostgreSQL says so
+            // itself, the commit behind it undid everything.
+            Err(error) => return Err(Fault::unknown(doing, error)),
+        }
+    }
+    Ok(rows)
+}
+
+/// What holds for every session. The schema of the extension is found there, for it may be in any.
+/// Reads are planned for the values they come with: what a filter lets through decides which plan
+/// suits. Compiling a plan would take longer than most of them run.
+fn session(limits: &Limits) -> String {
+    let timeout = limits.read_timeout.as_millis();
+    format!(
+        "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '10min'; \
+         set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
+         set standard_conforming_strings = on; \
+         set jit = off; set plan_cache_mode = force_custom_plan; \
+         select set_config('search_path', coalesce((select quote_ident(n.nspname) \
+         from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
+         where e.extname = 'vector'), 'public'), false)"
+    )
+}
+
+/// Opens connections in tasks that have a name.
+struct Connector {
+    tls: MakeRustlsConnect,
+    settings: String,
+}
+
+type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<(PgClient, JoinHandle<()>), PgError>> + Send + 'a>>;
+
+impl Connect for Connector {
+    fn connect(&self, config: &Config) -> Connecting<'_> {
+        let (config, tls) = (config.clone(), self.tls.clone());
+        Box::pin(async move {
+            let (client, connection) = config.connect(tls).await?;
+            let driver = task::spawn("pg-connection", async move {
+                if let Err(error) = connection.await {
+                    debug!(%error, "a connection to PostgreSQL has ended");
+                }
+            });
+            client.batch_execute(&self.settings).await?;
+            Ok((client, driver))
+        })
+    }
+}
+
+/// A step that was to give a row has given none.
+pub(super) fn one_row<'r>(rows: &'r [Row], doing: &'static str) -> Result<&'r Row> {
+    rows.first()
+        .ok_or_else(|| Error::new(ErrorKind::Nonsense, Origin::Pgvector, Retry::Never, doing))
+}

@@ -1,0 +1,309 @@
+//! Queries: trees of prefetches, what is searched for at their leaves and how it is put together
+//! above, with the meaning that they have in Qdrant.
+//!
+//! PostgreSQL finds candidates; scores are computed in this process, and what a point carries is
+//! fetched for those that are answered with. A query reads one snapshot from first to last.
+//!
+//! | part | scores |
+//! |---|---|
+//! | nearest, dense | those of Qdrant, to the last bit; the points by HNSW where an index is ready |
+//! | nearest, several rows or sparse | exact; sums of floats may differ in the last digit |
+//! | best score, discovery, context, feedback | exact: every vector in the scope is looked at |
+//! | fusions, formulas, novelty | Qdrant's own arithmetic |
+//!
+//! Of points that score the same the smaller id comes first. Qdrant leaves that open.
+
+mod check;
+pub(super) mod fill;
+mod formula;
+mod fuse;
+pub(super) mod hit;
+mod idf;
+mod novelty;
+pub(super) mod order;
+pub(super) mod reader;
+mod rescore;
+mod score;
+pub(super) mod search;
+pub(super) mod similarity;
+mod values;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use deadpool_postgres::Client;
+use futures_util::future::{try_join, try_join_all};
+use qdrant_edge::external::serde_json;
+use qdrant_edge::{
+    Filter, Mmr, NamedQuery, OperationError, Prefetch, QueryEnum, QueryRequest, Sample,
+    ScoredPoint, ScoringQuery, SearchParams,
+};
+
+use self::hit::Hit;
+use self::reader::Reader;
+use self::rescore::Pieces;
+use self::search::{Scope, Wanted};
+use super::ann::{Abilities, AnnState, Effort};
+use super::catalog::Known;
+use super::link::Fault;
+use crate::error::Error;
+use crate::wire::rest::refuse;
+
+type Found<'f> = Pin<Box<dyn Future<Output = Result<Vec<Hit>, Fault>> + Send + 'f>>;
+
+/// Carries out one query.
+pub(super) async fn query(
+    client: &mut Client,
+    known: &Known,
+    abilities: Abilities,
+    request: QueryRequest,
+) -> Result<Vec<ScoredPoint>, Fault> {
+    let mut answers = query_all(client, known, abilities, vec![request]).await?;
+    Ok(answers.pop().unwrap_or_default())
+}
+
+/// Carries out several in one snapshot, each step of all of them in one round trip. The first
+/// fault ends it.
+pub(super) async fn query_all(
+    client: &mut Client,
+    known: &Known,
+    abilities: Abilities,
+    requests: Vec<QueryRequest>,
+) -> Result<Vec<Vec<ScoredPoint>>, Fault> {
+    for request in &requests {
+        check::check(request).map_err(refused)?;
+    }
+    let reader = Reader::begin(client).await?;
+    let has_index = known
+        .vectors
+        .values()
+        .any(|table| table.ann == AnnState::Ready);
+    let effort = requests
+        .iter()
+        .map(|request| effort(request, abilities))
+        .reduce(Effort::max)
+        .filter(|_| has_index);
+    let run = Run {
+        reader: &reader,
+        known,
+    };
+    // Both are sent at once, the settings first.
+    let answers = requests.into_iter().map(|request| run.answer(request));
+    let ((), answers) = try_join(reader.set(effort.as_ref()), try_join_all(answers)).await?;
+    Ok(answers)
+}
+
+/// Enough for every search in the tree.
+fn effort(request: &QueryRequest, abilities: Abilities) -> Effort {
+    fn of_all(prefetches: &[Prefetch], abilities: Abilities, so_far: Effort) -> Effort {
+        prefetches.iter().fold(so_far, |so_far, part| {
+            let own = Effort::of(part.params.as_ref(), part.limit, abilities);
+            of_all(&part.prefetches, abilities, so_far.max(own))
+        })
+    }
+    let limit = request.limit.saturating_add(request.offset);
+    let own = Effort::of(request.params.as_ref(), limit, abilities);
+    of_all(&request.prefetches, abilities, own)
+}
+
+#[derive(Clone, Copy)]
+struct Run<'r> {
+    reader: &'r Reader<'r>,
+    known: &'r Known,
+}
+
+/// What is done with the points of a node's prefetches, or to find points where it has none.
+struct Node {
+    query: Option<ScoringQuery>,
+    params: Option<SearchParams>,
+    threshold: Option<f32>,
+    limit: usize,
+}
+
+impl<'r> Run<'r> {
+    async fn answer(self, request: QueryRequest) -> Result<Vec<ScoredPoint>, Fault> {
+        let (limit, offset) = (request.limit, request.offset);
+        if limit == 0 {
+            return Ok(vec![]);
+        }
+        let node = Node {
+            query: request.query,
+            params: request.params,
+            threshold: request.score_threshold.map(|score| score.into_inner()),
+            // What is skipped has to be found first.
+            limit: limit.saturating_add(offset),
+        };
+        let hits = self.root(node, request.prefetches, request.filter).await?;
+        let hits: Vec<_> = hits.into_iter().skip(offset).take(limit).collect();
+        let pids: Vec<_> = hits.iter().map(|hit| hit.pid).collect();
+        let (payload, vector) = (&request.with_payload, &request.with_vector);
+        let carried = fill::carried(self.reader, self.known, &pids, payload, vector).await?;
+        let points = hits.into_iter().map(|hit| {
+            let (payload, vector) = carried.of(hit.pid);
+            let mut point = hit.into_point();
+            (point.payload, point.vector) = (payload, vector);
+            point
+        });
+        Ok(points.collect())
+    }
+
+    async fn root(
+        self,
+        node: Node,
+        prefetches: Vec<Prefetch>,
+        filter: Option<Filter>,
+    ) -> Result<Vec<Hit>, Fault> {
+        let Some(ScoringQuery::Mmr(mmr)) = node.query else {
+            return self.node(node, prefetches, filter).await;
+        };
+        // The nearest come first, and are then reranked.
+        let limit = node.limit;
+        let nearest = Node {
+            query: Some(nearest(&mmr)),
+            limit: mmr.candidates_limit,
+            ..node
+        };
+        let found = self.node(nearest, prefetches, filter).await?;
+        rescore::by_novelty(self.reader, self.known, mmr, vec![found], limit).await
+    }
+
+    /// Filters go down to the leaves.
+    fn node(self, node: Node, prefetches: Vec<Prefetch>, filter: Option<Filter>) -> Found<'r> {
+        Box::pin(async move {
+            if prefetches.is_empty() {
+                return self.leaf(node, filter).await;
+            }
+            let parts = prefetches.into_iter().map(|part| {
+                let below = Node {
+                    query: part.query,
+                    params: part.params,
+                    threshold: part.score_threshold.map(|score| score.into_inner()),
+                    limit: part.limit,
+                };
+                let filter = Filter::merge_opts(filter.clone(), part.filter);
+                self.node(below, part.prefetches, filter)
+            });
+            let sources = try_join_all(parts).await?;
+            self.rescore(node, sources).await
+        })
+    }
+
+    async fn leaf(self, node: Node, filter: Option<Filter>) -> Result<Vec<Hit>, Fault> {
+        let scope = Scope::All(filter);
+        match node.query {
+            Some(ScoringQuery::Vector(query)) => {
+                self.search(query, scope, node.params, node.limit, node.threshold)
+                    .await
+            }
+            // What is found goes up as it is.
+            Some(ScoringQuery::Mmr(mmr)) => {
+                let query = nearest_of(&mmr);
+                let limit = mmr.candidates_limit;
+                self.search(query, scope, node.params, limit, node.threshold)
+                    .await
+            }
+            None => order::by_id(self.reader, self.known, &scope, None, node.limit).await,
+            Some(ScoringQuery::OrderBy(order)) => {
+                order::by_field(self.reader, self.known, &scope, &order, node.limit).await
+            }
+            Some(ScoringQuery::Sample(Sample::Random)) => {
+                order::sampled(self.reader, self.known, &scope, node.limit).await
+            }
+            Some(ScoringQuery::Fusion(_)) => Err(refused(check::without_prefetches("Fusion"))),
+            Some(ScoringQuery::Formula(_)) => Err(refused(check::without_prefetches("Formula"))),
+        }
+    }
+
+    async fn rescore(self, node: Node, sources: Vec<Vec<Hit>>) -> Result<Vec<Hit>, Fault> {
+        let scope = |sources: Vec<Vec<Hit>>| {
+            let union = novelty::once(sources.into_iter().flatten().collect());
+            Scope::Points(union.iter().map(|hit| hit.pid).collect())
+        };
+        let (limit, threshold) = (node.limit, node.threshold);
+        match node.query {
+            Some(ScoringQuery::Fusion(fusion)) => {
+                let fused = fuse::fuse(sources, &fusion).into_iter();
+                let passes = |hit: &Hit| threshold.is_none_or(|least| hit.score >= least);
+                Ok(fused.take_while(passes).take(limit).collect())
+            }
+            Some(ScoringQuery::Vector(query)) => {
+                self.search(query, scope(sources), node.params, limit, threshold)
+                    .await
+            }
+            Some(ScoringQuery::OrderBy(order)) => {
+                order::by_field(self.reader, self.known, &scope(sources), &order, limit).await
+            }
+            Some(ScoringQuery::Sample(Sample::Random)) => {
+                order::sampled(self.reader, self.known, &scope(sources), limit).await
+            }
+            Some(ScoringQuery::Formula(formula)) => {
+                let expression = serde_json::to_value(&formula.formula);
+                let defaults = formula.defaults.into_iter();
+                let pieces = Pieces {
+                    expression: expression.map_err(|error| unreadable().with_source(error))?,
+                    conditions: formula.conditions,
+                    variables: formula.payload_vars.into_iter().collect(),
+                    defaults: defaults
+                        .map(|(name, value)| (name.unparse(), value))
+                        .collect(),
+                };
+                let (reader, known) = (self.reader, self.known);
+                rescore::by_formula(reader, known, pieces, sources, limit, threshold).await
+            }
+            Some(ScoringQuery::Mmr(mmr)) => {
+                rescore::by_novelty(self.reader, self.known, mmr, sources, limit).await
+            }
+            None => Err(refused(check::without_query())),
+        }
+    }
+
+    async fn search(
+        self,
+        query: QueryEnum,
+        scope: Scope,
+        params: Option<SearchParams>,
+        limit: usize,
+        threshold: Option<f32>,
+    ) -> Result<Vec<Hit>, Fault> {
+        let wanted = Wanted {
+            scope,
+            params,
+            limit,
+            threshold,
+        };
+        search::search(self.reader, self.known, query, &wanted).await
+    }
+}
+
+fn nearest_of(mmr: &Mmr) -> QueryEnum {
+    QueryEnum::Nearest(NamedQuery::new(mmr.vector.clone(), mmr.using.as_str()))
+}
+
+fn nearest(mmr: &Mmr) -> ScoringQuery {
+    ScoringQuery::Vector(nearest_of(mmr))
+}
+
+fn unreadable() -> Error {
+    refuse::service_error("the formula cannot be written out")
+}
+
+/// Qdrant's refusals in Qdrant's words.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "foreign enum; the rest are worded alike"
+)]
+pub(super) fn refused(error: OperationError) -> Fault {
+    let refused = match error {
+        OperationError::WrongSparse => {
+            refuse::wrong_input("Conversion between sparse and regular vectors failed")
+        }
+        OperationError::WrongMulti => {
+            refuse::wrong_input("Conversion between multi and regular vectors failed")
+        }
+        other => refuse::wrong_input(&other.to_string()),
+    };
+    refused.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Points as they are read: which columns a request wants, and a record from a row.
+
+use std::collections::{HashMap, HashSet};
+
+use qdrant_edge::{
+    DEFAULT_VECTOR_NAME, Payload, PayloadSelector, PointId, Record, VectorInternal,
+    VectorStructInternal, WithPayloadInterface, WithVector,
+};
+use tokio_postgres::Row;
+
+use super::ann::AnnState;
+use super::catalog::{Known, VectorKind, VectorTable};
+use super::link::Fault;
+use super::pool::{Pool, one_row};
+use super::vectors::{self, Space};
+use super::{ids, index, link, payload};
+use crate::error::Result;
+use crate::store::engine::{Condition, Health};
+
+/// What is wanted of each point.
+pub(super) struct Shape<'k> {
+    payload: Option<Selection>,
+    vectors: Vec<(&'k str, &'k VectorTable, Space)>,
+    wants_vectors: bool,
+    /// A vector that is wanted and that no point can have.
+    unknown: Option<String>,
+}
+
+enum Selection {
+    All,
+    Some(PayloadSelector),
+}
+
+impl<'k> Shape<'k> {
+    pub(super) fn new(
+        known: &'k Known,
+        payload: &WithPayloadInterface,
+        vector: &WithVector,
+    ) -> Self {
+        let payload = match payload {
+            WithPayloadInterface::Bool(false) => None,
+            WithPayloadInterface::Bool(true) => Some(Selection::All),
+            WithPayloadInterface::Fields(fields) => Some(Selection::Some(
+                PayloadSelector::new_include(fields.clone()),
+            )),
+            WithPayloadInterface::Selector(selector) => Some(Selection::Some(selector.clone())),
+        };
+        let all = known.vectors.keys().filter_map(|name| {
+            let (table, space) = Space::of(known, name)?;
+            Some((name.as_str(), table, space))
+        });
+        let mut unknown = None;
+        let vectors = match vector {
+            WithVector::Bool(false) => Vec::new(),
+            WithVector::Bool(true) => all.collect(),
+            WithVector::Selector(wanted) => {
+                let mut names = wanted.iter();
+                unknown = names
+                    .find(|name| !known.vectors.contains_key(*name))
+                    .cloned();
+                all.filter(|(name, ..)| wanted.iter().any(|one| one == name))
+                    .collect()
+            }
+        };
+        Self {
+            payload,
+            vectors,
+            unknown,
+            wants_vectors: *vector != WithVector::Bool(false),
+        }
+    }
+
+    /// The columns to select, the id first, where the points table is `c`.
+    pub(super) fn columns(&self) -> String {
+        let mut columns = vec!["c.id".to_owned()];
+        if self.payload.is_some() {
+            columns.push("c.payload::text".to_owned());
+        }
+        for (at, (_, table, _)) in self.vectors.iter().enumerate() {
+            // Whether it is there, then what it is.
+            columns.push(format!("w{at}.pid"));
+            let of = table.column.selected();
+            columns.push(of.replace("s.", &format!("w{at}.")));
+        }
+        columns.join(", ")
+    }
+
+    /// What is joined to the points table for them.
+    pub(super) fn joins(&self) -> String {
+        let tables = self.vectors.iter().enumerate();
+        let joins = tables.map(|(at, (_, table, _))| {
+            format!(" left join {} w{at} on w{at}.pid = c.pid", table.table)
+        });
+        joins.collect()
+    }
+
+    /// The record in a row that has the columns from `at` on.
+    pub(super) fn record(&self, row: &Row, mut at: usize) -> Result<Record> {
+        let odd = |error| link::nonsense("read a point").with_source(error);
+        let id = ids::parse(row.try_get(at).map_err(odd)?)?;
+        at += 1;
+        let mut record = Record {
+            id,
+            payload: None,
+            vector: None,
+            shard_key: None,
+            order_value: None,
+        };
+        if let Some(selection) = &self.payload {
+            record.payload = Some(selected(selection, row.try_get(at).map_err(odd)?)?);
+            at += 1;
+        }
+        if self.wants_vectors {
+            let mut found = HashMap::with_capacity(self.vectors.len());
+            for (name, table, space) in &self.vectors {
+                if row.try_get::<_, Option<i64>>(at).map_err(odd)?.is_some() {
+                    let stored = vectors::read(row, at + 1, table.column)?;
+                    found.insert((*name).to_owned(), stored.into_vector(space));
+                }
+                at += 1 + table.columns().len();
+            }
+            record.vector = Some(as_one(found));
+        }
+        Ok(record)
+    }
+}
+
+fn selected(selection: &Selection, text: &str) -> Result<Payload> {
+    let payload = payload::decode(text)?;
+    Ok(match selection {
+        Selection::All => payload,
+        Selection::Some(selector) => selector.process(payload),
+    })
+}
+
+/// A point that has nothing but the vector without a name shows that one plainly.
+fn as_one(mut found: HashMap<String, VectorInternal>) -> VectorStructInternal {
+    if found.len() == 1 {
+        match found.remove(DEFAULT_VECTOR_NAME) {
+            Some(VectorInternal::Dense(dense)) => return VectorStructInternal::Single(dense),
+            Some(VectorInternal::MultiDense(rows)) => {
+                return VectorStructInternal::MultiDense(rows);
+            }
+            Some(sparse @ VectorInternal::Sparse(_)) => {
+                found.insert(DEFAULT_VECTOR_NAME.to_owned(), sparse);
+            }
+            None => {}
+        }
+    }
+    VectorStructInternal::Named(found)
+}
+
+pub(super) async fn retrieve(
+    pool: &Pool,
+    known: &Known,
+    wanted: &[PointId],
+    payload: &WithPayloadInterface,
+    vector: &WithVector,
+) -> Result<Vec<Record>, Fault> {
+    let shape = Shape::new(known, payload, vector);
+    let sql = format!(
+        "select {} from {} c{} where c.id = any($1::bytea[])",
+        shape.columns(),
+        known.points_table(),
+        shape.joins()
+    );
+    let mut seen = HashSet::with_capacity(wanted.len());
+    let once = wanted.iter().copied().filter(|id| seen.insert(*id));
+    let keys = ids::keys(once);
+    let rows = pool.query("read points", &sql, &[&keys]).await?;
+    // Nothing is amiss while no point is found that would have to show it.
+    if let Some(name) = shape.unknown.as_ref().filter(|_| !rows.is_empty()) {
+        known.vector(name)?;
+    }
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let record = shape.record(row, 0)?;
+        found.insert(record.id, record);
+    }
+    Ok(wanted.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, Fault> {
+    const DOING: &str = "count what a collection holds";
+    // What is in an index for search, and every sparse vector: those are searched by an index from
+    // the first on.
+    let indexed = known.vectors.values().filter(|table| match table.kind {
+        VectorKind::Dense | VectorKind::Multi => table.ann == AnnState::Ready,
+        VectorKind::Sparse => true,
+    });
+    let counts = indexed.map(|table| format!(" + (select count(*) from {})", table.table));
+    let sql = format!(
+        "select (select count(*) from {}), 0::bigint{}",
+        known.points_table(),
+        counts.collect::<String>()
+    );
+    let rows = pool.query(DOING, &sql, &[]).await?;
+    let row = one_row(&rows, DOING)?;
+    let count = |at: usize| -> Result<usize> {
+        let count: i64 = row
+            .try_get(at)
+            .map_err(|error| link::nonsense(DOING).with_source(error))?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    };
+    let mut index_points = HashMap::new();
+    for (path, schema) in &known.declared.payload_schema {
+        let Some(index) = known.indexes.get(&path.to_string()) else {
+            continue;
+        };
+        let sql = index::points(known.cid, index.ino, path, schema);
+        let rows = pool.query(DOING, &sql, &[]).await?;
+        let points: i64 = one_row(&rows, DOING)?.get(0);
+        index_points.insert(path.clone(), usize::try_from(points).unwrap_or_default());
+    }
+    Ok(Condition {
+        health: health(known),
+        points_count: count(0)?,
+        indexed_vectors_count: count(1)?,
+        // There are no segments; one is what a client expects to see of a small collection.
+        segments_count: 1,
+        index_points,
+    })
+}
+
+fn health(known: &Known) -> Health {
+    let mut states = known.vectors.values().map(|table| table.ann);
+    if states.any(|state| state == AnnState::Building)
+        || known.indexes.values().any(|index| !index.ready)
+    {
+        return Health::Yellow;
+    }
+    Health::Green
+}

@@ -1,0 +1,159 @@
+//! What has to be in the database before anything is kept there: the extension, three schemas and
+//! their functions. Made once, by whichever sidecar comes first, in one transaction.
+//!
+//! What cannot be made says what to do about it: these texts are read by people at a start that
+//! failed.
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::error::SqlState;
+
+use super::link::Fault;
+use super::names::LOCK_CLASS;
+use super::pool::Pool;
+use crate::error::{Error, Result};
+
+/// Moves with every change of the files below.
+const FORMAT: i32 = 1;
+
+const TABLES: &str = include_str!("schema/tables.sql");
+const GATE: &str = include_str!("schema/gate.sql");
+const FUNCTIONS: &str = include_str!("schema/functions.sql");
+
+const SERVER_MIN: i32 = 140_000;
+const EXTENSION_MIN: (u32, u32) = (0, 7);
+
+const DOING: &str = "set up the database";
+
+/// What the database runs.
+#[derive(Clone, Debug)]
+pub(super) struct Installed {
+    /// As `server_version_num` has it: 160003.
+    pub(super) server: i32,
+    /// The version of pgvector.
+    pub(super) extension: String,
+}
+
+/// Makes what is not there yet. Idempotent; several sidecars may do it at once.
+pub(super) async fn install(pool: &Pool) -> Result<Installed> {
+    let mut client = pool.get().await?;
+    let transaction = pool.slow_transaction(&mut client, DOING).await?;
+    let lock = format!("select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, 0)");
+    execute(&transaction, &lock).await?;
+    let server = server(&transaction).await?;
+    let extension = extension(&transaction).await?;
+    match present(&transaction).await? {
+        Some(FORMAT) => {}
+        Some(newer) if newer > FORMAT => {
+            return Err(Error::settings(format!(
+                "the tables in the database have format {newer}, and this version of Outrigger \
+                 knows formats up to {FORMAT}; run a newer Outrigger"
+            )));
+        }
+        // There is one format so far.
+        Some(_) | None => make(&transaction).await?,
+    }
+    let done = transaction.commit().await;
+    done.map_err(|error| Fault::undone(DOING, error))?;
+    // Sessions that began before the extension was there do not look where it is.
+    drop(deadpool_postgres::Client::take(client));
+    Ok(Installed { server, extension })
+}
+
+async fn execute(transaction: &Transaction<'_>, sql: &str) -> Result<(), Fault> {
+    let done = transaction.batch_execute(sql).await;
+    done.map_err(|error| Fault::undone(DOING, error))
+}
+
+async fn server(transaction: &Transaction<'_>) -> Result<i32> {
+    let sql = "select pg_catalog.current_setting('server_version_num')::int";
+    let row = transaction.query_one(sql, &[]).await;
+    let found: i32 = row.map_err(|error| Fault::undone(DOING, error))?.get(0);
+    if found < SERVER_MIN {
+        let major = found / 10_000;
+        return Err(Error::settings(format!(
+            "the database runs PostgreSQL {major}; Outrigger needs 14 or later"
+        )));
+    }
+    Ok(found)
+}
+
+async fn extension(transaction: &Transaction<'_>) -> Result<String> {
+    let sql = "select extversion from pg_catalog.pg_extension where extname = 'vector'";
+    let found = |rows: Vec<tokio_postgres::Row>| rows.first().map(|row| row.get::<_, String>(0));
+    let rows = transaction.query(sql, &[]).await;
+    let mut version = found(rows.map_err(|error| Fault::undone(DOING, error))?);
+    if version.is_none() {
+        let made = execute(transaction, "create extension vector").await;
+        made.map_err(|fault| {
+            Error::settings(no_extension(&fault)).with_source(fault.into_error())
+        })?;
+        let rows = transaction.query(sql, &[]).await;
+        version = found(rows.map_err(|error| Fault::undone(DOING, error))?);
+    }
+    let version = version.unwrap_or_default();
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    let found = (
+        numbers.next().flatten().unwrap_or(0),
+        numbers.next().flatten().unwrap_or(0),
+    );
+    if found < EXTENSION_MIN {
+        let (major, minor) = EXTENSION_MIN;
+        return Err(Error::settings(format!(
+            "the database has pgvector {version}; Outrigger needs {major}.{minor} or later \
+             (install it, then: alter extension vector update)"
+        )));
+    }
+    Ok(version)
+}
+
+fn no_extension(fault: &Fault) -> &'static str {
+    if fault.has_code(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        "the database has no extension vector, and this role may not create it; \
+         have a superuser run in this database: create extension vector"
+    } else {
+        "the database has no extension vector, and it cannot be created; \
+         install pgvector on the server, then run in this database: create extension vector"
+    }
+}
+
+/// The format that is installed.
+async fn present(transaction: &Transaction<'_>) -> Result<Option<i32>> {
+    let sql = "select pg_catalog.to_regclass('qdc.install') is not null";
+    let row = transaction.query_one(sql, &[]).await;
+    let is_there: bool = row.map_err(|error| Fault::undone(DOING, error))?.get(0);
+    if !is_there {
+        return Ok(None);
+    }
+    let row = transaction
+        .query_one("select format from qdc.install", &[])
+        .await;
+    let row = row.map_err(|error| {
+        let fault = Fault::undone(DOING, error);
+        denied(
+            fault,
+            "may not read the schema qdc that another role has made",
+        )
+    })?;
+    Ok(Some(row.get(0)))
+}
+
+async fn make(transaction: &Transaction<'_>) -> Result<()> {
+    let noted = format!("insert into qdc.install values ({FORMAT})");
+    for sql in [TABLES, GATE, FUNCTIONS, &noted] {
+        execute(transaction, sql).await.map_err(|fault| {
+            denied(
+                fault,
+                "may not create schemas; have its owner run: grant create on database DATABASE to ROLE",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn denied(fault: Fault, what: &str) -> Error {
+    if fault.has_code(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Error::settings(format!("this role of the database {what}"))
+            .with_source(fault.into_error());
+    }
+    fault.into_error()
+}

@@ -1,0 +1,122 @@
+//! Payloads of points that are there.
+
+use qdrant_edge::{Filter, OperationError, PayloadOps, PointId, SetPayloadOp};
+
+use super::{Gate, Plan, found_by, on_locked, taking_number};
+use crate::error::Result;
+use crate::store::pgvector::catalog::Known;
+use crate::store::pgvector::pool::{Step, Values};
+use crate::store::pgvector::{ids, payload};
+use crate::store::refused::refused;
+
+pub(super) fn plan(known: &Known, operation: &PayloadOps) -> Result<Plan> {
+    match operation {
+        PayloadOps::SetPayload(set) => {
+            let of = Of::given(set.points.as_deref(), set.filter.as_ref())?;
+            change(known, of, |values| merged(set, values))
+        }
+        PayloadOps::OverwritePayload(set) => {
+            let of = Of::given(set.points.as_deref(), set.filter.as_ref())?;
+            change(known, of, |values| {
+                let payload = values.push(payload::encode(&set.payload));
+                format!("{payload}::text::jsonb")
+            })
+        }
+        PayloadOps::DeletePayload(delete) => {
+            let of = Of::given(delete.points.as_deref(), delete.filter.as_ref())?;
+            change(known, of, |values| {
+                delete.keys.iter().fold("c.payload".to_owned(), |of, path| {
+                    let steps = values.push(payload::steps(path));
+                    format!("qd.path_del({of}, {steps}::text::jsonb)")
+                })
+            })
+        }
+        PayloadOps::ClearPayload { points } => {
+            change(known, Of::Points(points), |_| "'{}'::jsonb".to_owned())
+        }
+        PayloadOps::ClearPayloadByFilter(filter) => {
+            change(known, Of::Filter(filter), |_| "'{}'::jsonb".to_owned())
+        }
+    }
+}
+
+/// Which points a change is about. Points that are named win over a filter.
+enum Of<'o> {
+    Points(&'o [PointId]),
+    Filter(&'o Filter),
+}
+
+impl<'o> Of<'o> {
+    fn given(points: Option<&'o [PointId]>, filter: Option<&'o Filter>) -> Result<Self> {
+        match (points, filter) {
+            (Some(points), _) => Ok(Self::Points(points)),
+            (None, Some(filter)) => Ok(Self::Filter(filter)),
+            (None, None) => Err(refused(OperationError::validation_error(
+                "No points or filter specified",
+            ))),
+        }
+    }
+}
+
+/// What the payload of `c` becomes when this is set.
+fn merged(set: &SetPayloadOp, values: &mut Values) -> String {
+    let new = values.push(payload::encode(&set.payload));
+    match &set.key {
+        // A point without a payload takes the new one as it is, nulls and all.
+        None => format!(
+            "case when c.payload = '{{}}'::jsonb then {new}::text::jsonb \
+             else qd.merge_top(c.payload, {new}::text::jsonb) end"
+        ),
+        Some(path) => {
+            let steps = values.push(payload::steps(path));
+            format!("qd.path_merge(c.payload, {steps}::text::jsonb, {new}::text::jsonb)")
+        }
+    }
+}
+
+fn change(known: &Known, of: Of<'_>, becomes: impl FnOnce(&mut Values) -> String) -> Result<Plan> {
+    match of {
+        Of::Points(wanted) => Ok(change_named(known, wanted, becomes)),
+        Of::Filter(filter) => change_found(known, filter, becomes),
+    }
+}
+
+/// One statement: the rows that it locks, in the order of their ids, are the rows that it changes.
+/// Of a row that somebody else has changed while this waited for it, PostgreSQL takes what it has
+/// become.
+fn change_named(
+    known: &Known,
+    wanted: &[PointId],
+    becomes: impl FnOnce(&mut Values) -> String,
+) -> Plan {
+    let mut values = Values::default();
+    let keys = values.push(ids::keys(wanted.iter().copied()));
+    let payload = becomes(&mut values);
+    let sql = on_locked(known, &keys, &format!("ver = op.n, payload = {payload}"));
+    Plan {
+        gate: Gate::Shared,
+        steps: vec![Step::new(sql, values)],
+        number: 0,
+        wanted: Some((0, wanted.to_vec())),
+    }
+}
+
+fn change_found(
+    known: &Known,
+    filter: &Filter,
+    becomes: impl FnOnce(&mut Values) -> String,
+) -> Result<Plan> {
+    let (condition, mut values) = found_by(known, filter)?;
+    let payload = becomes(&mut values);
+    let (op, points) = (taking_number(known), known.points_table());
+    let sql = format!(
+        "{op}, done as (update {points} c set ver = op.n, payload = {payload} from op \
+         where {condition}) select n from op"
+    );
+    Ok(Plan {
+        gate: Gate::Alone,
+        steps: vec![Step::new(sql, values)],
+        number: 0,
+        wanted: None,
+    })
+}
