@@ -5,6 +5,7 @@
 //! the process drains on `Running::stop`: no new connections, idle ones closed, what was begun is
 //! finished within `shutdown_grace`, and who is late is named.
 
+mod ears;
 mod stores;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -26,6 +27,7 @@ use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls};
 use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
 use crate::store::{Embedded, check_vector_size};
 use crate::task::{Group, Phase, Stop, StopSender};
+use ears::Ears;
 use stores::Making;
 
 /// Qdrant's own limit on a JSON body.
@@ -76,8 +78,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let router = Arc::new(making.router()?);
     let embedded = making.embedded.into_inner();
     let pgvector = making.pgvector.into_inner();
+    let cache = Cache::new(stores::cache_settings(&settings)?, metrics.cache.clone());
+    let cache = Arc::new(cache);
     for store in &pgvector {
-        store.start(&tasks, stop.clone()).await?;
+        let ears = Ears::new(Arc::clone(&cache));
+        store.start(&tasks, stop.clone(), ears).await?;
     }
     if let Some(size) = settings.vector_size {
         for store in &embedded {
@@ -102,8 +107,6 @@ pub async fn start(settings: Settings) -> Result<Running> {
     };
     let tls = listeners.tls(&metrics)?;
     let clock = Clock::system();
-    let cache = Cache::new(stores::cache_settings(&settings)?, metrics.cache.clone());
-    let cache = Arc::new(cache);
     // With the desk's, which end last: what is written while the proxy drains is told.
     cache.start(&desk_tasks, &desk_stop);
     let proxy_edge = proxy::edge(ProxyParts {

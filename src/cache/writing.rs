@@ -45,6 +45,23 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Something is being written, and nobody knows what: until it ends, nothing is kept.
+    pub fn writing_anywhere(&self) -> Option<Writing> {
+        if !self.policy.enabled {
+            return None;
+        }
+        let slots = vec![Scope::World.slot()];
+        self.generations.begin(&slots);
+        Some(Writing {
+            generations: Arc::clone(&self.generations),
+            slots,
+            names_hold_while: Seen::default(),
+            watch: None,
+        })
+    }
+}
+
 impl Writing {
     /// Returns when the other sidecars can know of it, or soon after.
     ///

@@ -1,6 +1,8 @@
 //! The store in PostgreSQL from outside: what it keeps, what several sidecars see of one another,
 //! what is left when the database goes away and comes back.
 
+mod outside;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -36,6 +38,13 @@ impl Scene {
 
     async fn sidecar_with(&self, more: &str) -> Sidecar {
         Sidecar::with(&self.toml(more)).await
+    }
+
+    /// One whose cache is on.
+    async fn caching(&self) -> Sidecar {
+        let own = self.postgres.toml(&self.data);
+        let listen = "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n";
+        Sidecar::with(&format!("{listen}{own}")).await
     }
 
     fn toml(&self, more: &str) -> String {
@@ -241,7 +250,7 @@ fn a_lost_database_is_told_and_found_again() {
         ok(&sidecar, "PUT", target, &point).await;
         until("it listens again", async || {
             let client = scene.postgres.client().await;
-            let sql = "select count(*) from pg_stat_activity where query = 'listen qd'";
+            let sql = "select count(*) from pg_stat_activity where query like 'listen qd%'";
             client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
         })
         .await;

@@ -167,6 +167,15 @@ impl Catalog {
         self.doubt();
     }
 
+    /// The name of a collection, as far as the copy has it.
+    pub(super) fn name(&self, cid: i32) -> Option<String> {
+        let book = Arc::clone(&self.book.read());
+        let mut known = book.collections.values();
+        known
+            .find(|known| known.cid == cid)
+            .map(|known| known.name.clone())
+    }
+
     pub(super) async fn names(&self, pool: &Pool) -> Result<Vec<String>> {
         Ok(self.book(pool).await?.collections.keys().cloned().collect())
     }

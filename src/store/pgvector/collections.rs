@@ -101,7 +101,7 @@ impl Change<'_> {
         let declared = declared.ok_or_else(|| link::nonsense("make a vector's table"))?;
         let vno = self.next_number(cid).await?;
         let table = catalog::table(cid, vno, declared, AnnState::None);
-        self.make_vector_table(&table).await?;
+        self.make_vector_table(cid, &table).await?;
         let sql = format!(
             "insert into {CATALOGUE}.vectors (cid, name, vno, kind) values ($1, $2, $3, $4)"
         );
@@ -110,7 +110,7 @@ impl Change<'_> {
         Ok(vno)
     }
 
-    async fn make_vector_table(&self, table: &VectorTable) -> Result<(), Fault> {
+    async fn make_vector_table(&self, cid: i32, table: &VectorTable) -> Result<(), Fault> {
         let (name, columns) = (&table.table, table.column.definition(table.dim));
         self.execute(&format!(
             "create table {name} (pid bigint primary key, {columns})"
@@ -121,7 +121,14 @@ impl Change<'_> {
         let storage = each.map(|column| format!("alter column {column} set storage external"));
         let storage: Vec<_> = storage.collect();
         self.execute(&format!("alter table {name} {}", storage.join(", ")))
-            .await
+            .await?;
+        self.watch(name, cid).await
+    }
+
+    /// Whoever writes to this table in SQL is heard of.
+    async fn watch(&self, table: &str, cid: i32) -> Result<(), Fault> {
+        let sql = "select qd.watch($1, $2)";
+        self.run(sql, &[&table, &cid]).await.map(drop)
     }
 
     pub(super) async fn write_config(
@@ -156,6 +163,7 @@ impl Change<'_> {
              payload jsonb not null default '{{}}') with (fillfactor = 85)"
         ))
         .await?;
+        self.watch(&points, cid).await?;
         let mut vectors = Vec::new();
         for name in config.vector_names() {
             let vno = self.add_vector(cid, name, config).await?;

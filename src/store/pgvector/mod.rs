@@ -49,6 +49,7 @@ use tracing::{info, warn};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::StoreKind;
+use crate::store::Outside;
 use crate::store::engine::{Collection, Condition, Engine, EngineFuture};
 use crate::task::{Group, Stop};
 use crate::wire::rest::CollectionConfig;
@@ -121,7 +122,9 @@ impl Pgvector {
 
     /// Sets the database up, begins to listen to it and to look after its indexes. A database that does not answer yet is
     /// waited for by the calls that need it; one that cannot be used fails the start.
-    pub async fn start(&self, tasks: &Group, stop: Stop) -> Result<()> {
+    ///
+    /// `outside` is told of what others change.
+    pub async fn start(&self, tasks: &Group, stop: Stop, outside: Arc<dyn Outside>) -> Result<()> {
         match self.shared.ready().await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Settings => return Err(error),
@@ -129,7 +132,7 @@ impl Pgvector {
                 warn!(error = %error.chain(), "PostgreSQL does not answer; it is asked again when it is needed");
             }
         }
-        listen::start(Arc::clone(&self.shared), tasks, stop.clone());
+        listen::start(Arc::clone(&self.shared), outside, tasks, stop.clone());
         ann::start(Arc::clone(&self.shared), tasks, stop);
         Ok(())
     }

@@ -7,6 +7,9 @@ use super::catalog::VectorKind;
 pub(super) const CATALOGUE: &str = "qdc";
 /// The channel on which a change of the catalogue is told.
 pub(super) const CHANNEL: &str = "qd";
+/// The channel on which the number of a collection is told whose points somebody has written past
+/// all sidecars.
+pub(super) const ROWS_CHANNEL: &str = "qd_rows";
 /// The first half of every advisory lock of ours. The second is a collection's number, or 0 for
 /// the catalogue as a whole.
 pub(super) const LOCK_CLASS: i32 = 20_818;

@@ -308,7 +308,7 @@ fn session(limits: &Limits) -> String {
         "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '10min'; \
          set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
          set standard_conforming_strings = on; \
-         set jit = off; set plan_cache_mode = force_custom_plan; \
+         set jit = off; set qd.own = 'on'; set plan_cache_mode = force_custom_plan; \
          select set_config('search_path', coalesce((select quote_ident(n.nspname) \
          from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
          where e.extname = 'vector'), 'public'), false)"

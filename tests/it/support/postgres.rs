@@ -132,10 +132,19 @@ impl Postgres {
 
     /// A connection that goes round the sidecar.
     pub(crate) async fn client(&self) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
-        outrigger::task::spawn("psql", async move { drop(connection.await) });
-        client
+        connect(&self.url()).await
     }
+
+    /// The same to the database that PostgreSQL itself keeps, where the sidecar's is shut.
+    pub(crate) async fn client_beside(&self) -> Client {
+        connect(&self.url().replace("/postgres?", "/template1?")).await
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    outrigger::task::spawn("psql", async move { drop(connection.await) });
+    client
 }
 
 impl Drop for Postgres {

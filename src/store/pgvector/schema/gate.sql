@@ -27,3 +27,24 @@ begin
   end if;
   perform pg_catalog.pg_notify('qd', _cid::text);
 end $$;
+
+-- Tells the sidecars, when the transaction commits, that somebody has written past them. What a
+-- sidecar writes itself (`qd.own`) it need not be told. Runs as whoever writes, so it asks for no
+-- right on anything of ours.
+create or replace function qd.written() returns trigger
+language plpgsql as $$
+begin
+  if pg_catalog.current_setting('qd.own', true) is distinct from 'on' then
+    perform pg_catalog.pg_notify('qd_rows', tg_argv[0]);
+  end if;
+  return null;
+end $$;
+
+-- Has every statement that writes to a table of the collection told.
+create or replace function qd.watch(_table text, _cid int) returns void
+language plpgsql as $$
+begin
+  execute pg_catalog.format(
+    'create trigger outrigger_written after insert or update or delete or truncate on %s '
+    'for each statement execute function qd.written(%L)', _table, _cid);
+end $$;
