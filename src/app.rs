@@ -80,15 +80,16 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let pgvector = making.pgvector.into_inner();
     let cache = Cache::new(stores::cache_settings(&settings)?, metrics.cache.clone());
     let cache = Arc::new(cache);
-    for store in &pgvector {
+    for (role, store) in &pgvector {
         let ears = Ears::new(Arc::clone(&cache));
-        store.start(&tasks, stop.clone(), ears).await?;
+        let handles = metrics.store(*role);
+        store.start(&tasks, stop.clone(), ears, handles).await?;
     }
     if let Some(size) = settings.vector_size {
         for store in &embedded {
             check_vector_size(store.as_ref(), size).await?;
         }
-        for store in &pgvector {
+        for (_, store) in &pgvector {
             check_vector_size(store.as_ref(), size).await?;
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct Making<'s> {
     /// To be closed when the process ends.
     pub(super) embedded: Mutex<Vec<Arc<Embedded>>>,
     /// To be started before the first call.
-    pub(super) pgvector: Mutex<Vec<Arc<Pgvector>>>,
+    pub(super) pgvector: Mutex<Vec<(Role, Arc<Pgvector>)>>,
 }
 
 impl Making<'_> {
@@ -71,7 +71,7 @@ impl Making<'_> {
             StoreKind::Pgvector => {
                 let settings = pgvector_settings(of, self.settings)?;
                 let engine = Arc::new(Pgvector::new(settings)?);
-                self.pgvector.lock().push(Arc::clone(&engine));
+                self.pgvector.lock().push((role, Arc::clone(&engine)));
                 Arc::new(Rest::new(engine, self.settings.qdrant_version.clone()))
             }
         };

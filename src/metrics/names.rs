@@ -50,6 +50,10 @@ names! {
         "Calls of a store that were made a second time.";
     STORE_CONNECTIONS = "store_pool_connections" ["store"]
         "Connections towards a store that are open now.";
+    STORE_IN_USE = "store_pool_in_use" ["store"]
+        "Connections of a pool towards PostgreSQL that calls have now.";
+    STORE_WAITING = "store_pool_waiting" ["store"]
+        "Calls that wait for a connection to PostgreSQL that others have.";
     BREAKER_STATE = "breaker_state" ["target"]
         "0 closed, 1 half open, 2 open.";
     CACHE_HITS = "cache_hits_total" ["tier"]

@@ -5,6 +5,7 @@ mod outside;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use outrigger::error::ErrorKind;
 use outrigger::{app, task};
@@ -281,6 +282,41 @@ fn a_write_without_an_answer_is_not_sent_twice_and_may_have_been_done() {
         assert_eq!(found[0]["payload"], json!({"a": 2}));
         let done = ok(&sidecar, "PUT", target, &point(3)).await;
         assert_eq!(done["operation_id"], 3);
+    });
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_ends_at_the_server_and_holds_no_place() {
+    let scene = Scene::new();
+    story(async {
+        let sidecar = scene.sidecar_with("primary.pool_size = 1").await;
+        make(&sidecar, "docs").await;
+        make(&sidecar, "held").await;
+        let mut client = scene.postgres.client().await;
+        let hold = client.transaction().await.unwrap();
+        hold.batch_execute("lock table qd_data.c2").await.unwrap();
+        // Each in its own way stops waiting: the client's own time limit, and a client that hangs up.
+        for target in ["count?timeout=1", "scroll?timeout=1", "query?timeout=1"] {
+            let target = format!("/collections/held/points/{target}");
+            let body = json!({"query": [1, 2, 3, 4]});
+            let body = if target.contains("query") {
+                body
+            } else {
+                json!({})
+            };
+            ask(&sidecar, "POST", &target, &body).await;
+        }
+        let ask_points = json!({"ids": [1]});
+        let waits = ask(&sidecar, "POST", "/collections/held/points", &ask_points);
+        let hung_up = tokio::time::timeout(Duration::from_millis(500), waits).await;
+        assert!(hung_up.is_err());
+        // The only connection is free for others, and nothing of the above waits at the server.
+        assert_eq!(get(&sidecar, &[json!(1)]).await, json!([]));
+        until("nothing waits for the lock", async || {
+            let sql = "select count(*) from pg_locks where not granted";
+            hold.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0
+        })
+        .await;
     });
 }
 

@@ -17,6 +17,7 @@ mod filter_sql;
 mod frames;
 mod ids;
 mod index;
+mod lent;
 mod link;
 mod listen;
 mod names;
@@ -45,13 +46,15 @@ use qdrant_edge::{
 };
 use rustls::ClientConfig;
 use tokio::sync::OnceCell;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::StoreMetrics;
 use crate::model::StoreKind;
 use crate::store::Outside;
 use crate::store::engine::{Collection, Condition, Engine, EngineFuture};
-use crate::task::{Group, Stop};
+use crate::task::{Group, Phase, Stop};
 use crate::wire::rest::CollectionConfig;
 
 use ann::{Abilities, Touched};
@@ -59,6 +62,9 @@ use catalog::Catalog;
 use link::Fault;
 use pool::{Limits, Pool};
 use schema::Installed;
+
+/// How often the connections are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What the store is made from.
 pub struct PgvectorSettings {
@@ -124,7 +130,13 @@ impl Pgvector {
     /// waited for by the calls that need it; one that cannot be used fails the start.
     ///
     /// `outside` is told of what others change.
-    pub async fn start(&self, tasks: &Group, stop: Stop, outside: Arc<dyn Outside>) -> Result<()> {
+    pub async fn start(
+        &self,
+        tasks: &Group,
+        stop: Stop,
+        outside: Arc<dyn Outside>,
+        metrics: StoreMetrics,
+    ) -> Result<()> {
         match self.shared.ready().await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Settings => return Err(error),
@@ -133,8 +145,27 @@ impl Pgvector {
             }
         }
         listen::start(Arc::clone(&self.shared), outside, tasks, stop.clone());
+        self.count_connections(metrics, tasks, stop.clone());
         ann::start(Arc::clone(&self.shared), tasks, stop);
         Ok(())
+    }
+
+    fn count_connections(&self, metrics: StoreMetrics, tasks: &Group, mut stop: Stop) {
+        let shared = Arc::clone(&self.shared);
+        tasks.spawn("pg-count", async move {
+            let mut ticks = interval(COUNT_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = stop.reached(Phase::Draining) => return,
+                    _ = ticks.tick() => {}
+                }
+                let gauges = [&metrics.connections, &metrics.in_use, &metrics.waiting];
+                for (gauge, count) in gauges.into_iter().zip(shared.pool.census()) {
+                    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
+            }
+        });
     }
 }
 
@@ -288,8 +319,10 @@ impl Engine for Pgvector {
         Box::pin(async move {
             self.shared.ready().await?;
             reading!(self.shared, &name, |known| {
-                let mut client = self.shared.pool.get().await?;
-                scroll::scroll(&mut client, &known, request.clone()).await
+                let mut client = self.shared.pool.lend().await?;
+                let answered = scroll::scroll(&mut client, &known, request.clone()).await;
+                client.back();
+                answered
             })
         })
     }
@@ -299,8 +332,10 @@ impl Engine for Pgvector {
         Box::pin(async move {
             self.shared.ready().await?;
             reading!(self.shared, &name, |known| {
-                let mut client = self.shared.pool.get().await?;
-                count::count(&mut client, &known, request.clone()).await
+                let mut client = self.shared.pool.lend().await?;
+                let answered = count::count(&mut client, &known, request.clone()).await;
+                client.back();
+                answered
             })
         })
     }
@@ -310,8 +345,10 @@ impl Engine for Pgvector {
         Box::pin(async move {
             self.shared.ready().await?;
             reading!(self.shared, &name, |known| {
-                let mut client = self.shared.pool.get().await?;
-                facet::facet(&mut client, &known, request.clone()).await
+                let mut client = self.shared.pool.lend().await?;
+                let answered = facet::facet(&mut client, &known, request.clone()).await;
+                client.back();
+                answered
             })
         })
     }
@@ -322,8 +359,10 @@ impl Engine for Pgvector {
             let installed = self.shared.installed().await?;
             let abilities = Abilities::of_version(&installed.extension);
             reading!(self.shared, &name, |known| {
-                let mut client = self.shared.pool.get().await?;
-                query::query(&mut client, &known, abilities, request.clone()).await
+                let mut client = self.shared.pool.lend().await?;
+                let answered = query::query(&mut client, &known, abilities, request.clone()).await;
+                client.back();
+                answered
             })
         })
     }

@@ -22,6 +22,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::filter_sql::Params;
+use super::lent::Lent;
 use super::link::{self, Fault};
 use super::tls::Address;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
@@ -147,6 +148,18 @@ impl Pool {
         Ok(client)
     }
 
+    /// A connection for a read: dropped before it is `back`, what runs on it is cancelled.
+    pub(super) async fn lend(&self) -> Result<Lent, Fault> {
+        Ok(Lent::new(self.get().await?, self.tls.clone()))
+    }
+
+    /// Connections that are open, those of them in use, and calls that wait for one.
+    pub(super) fn census(&self) -> [usize; 3] {
+        let status = self.pool.status();
+        let in_use = status.size.saturating_sub(status.available);
+        [status.size, in_use, status.waiting]
+    }
+
     /// Asks one statement that changes nothing.
     ///
     /// Cancel safety: safe.
@@ -172,10 +185,14 @@ impl Pool {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Fault> {
-        let client = self.get().await?;
-        let undone = |error| Fault::undone(doing, error);
-        let statement = client.prepare_cached(sql).await.map_err(undone)?;
-        client.query(&statement, values).await.map_err(undone)
+        let client = self.lend().await?;
+        let asked = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, values).await
+        };
+        let answered = asked.await;
+        client.back();
+        answered.map_err(|error| Fault::undone(doing, error))
     }
 
     /// Carries out the steps as one transaction, sent whole; the rows that each gave. Where it

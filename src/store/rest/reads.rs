@@ -13,6 +13,7 @@ use qdrant_edge::{
 use serde::Serialize;
 
 use super::context::{Asked, Reply, Served};
+use super::rank::within;
 use super::strict::{self, Demand};
 use crate::error::Result;
 use crate::model::Operation;
@@ -80,10 +81,10 @@ async fn get(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     strict::check_timeout(&collection, params.timeout)?;
     strict::spend_reads(served, &collection, 1)?;
     let (payload, vector) = (WithPayloadInterface::Bool(true), WithVector::Bool(true));
-    let found = served
+    let work = served
         .engine
-        .retrieve(&collection.name, vec![id], payload, vector)
-        .await?;
+        .retrieve(&collection.name, vec![id], payload, vector);
+    let found = within(params.timeout, "retrieve", work).await?;
     match found.first() {
         Some(point) => Reply::result(&output::record(point)),
         None => Err(refuse::not_found(&format!(
@@ -107,15 +108,13 @@ async fn retrieve(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let ids = request.ids.into_iter().filter(|id| seen.insert(*id));
     let payload = request.with_payload;
     let payload = payload.unwrap_or(WithPayloadInterface::Bool(false));
-    let found = served
-        .engine
-        .retrieve(
-            &collection.name,
-            ids.collect(),
-            payload,
-            request.with_vector,
-        )
-        .await?;
+    let work = served.engine.retrieve(
+        &collection.name,
+        ids.collect(),
+        payload,
+        request.with_vector,
+    );
+    let found = within(params.timeout, "retrieve", work).await?;
     Reply::result(&output::records(&found))
 }
 
@@ -147,7 +146,12 @@ async fn scroll(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
         with_payload: Some(payload.unwrap_or(WithPayloadInterface::Bool(true))),
         ..request
     };
-    let (points, next) = served.engine.scroll(&collection.name, request).await?;
+    let operation = match request.order_by {
+        Some(_) => "scroll_by_field",
+        None => "scroll_by_id",
+    };
+    let work = served.engine.scroll(&collection.name, request);
+    let (points, next) = within(params.timeout, operation, work).await?;
     Reply::result(&page(&points, next))
 }
 
@@ -184,7 +188,10 @@ async fn count(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     strict::spend_reads(served, &collection, cost)?;
     let count = match shards {
         Shards::None => 0,
-        Shards::All => served.engine.count(&collection.name, request).await?,
+        Shards::All => {
+            let work = served.engine.count(&collection.name, request);
+            within(params.timeout, "count", work).await?
+        }
     };
     Reply::result(&Count { count })
 }
@@ -209,7 +216,8 @@ async fn facet(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
         Shards::None => FacetResponse::default(),
         Shards::All => {
             let request = request.into();
-            served.engine.facet(&collection.name, request).await?
+            let work = served.engine.facet(&collection.name, request);
+            within(params.timeout, "facet", work).await?
         }
     };
     Reply::result(&hits(counted))

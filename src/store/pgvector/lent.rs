@@ -1,0 +1,67 @@
+//! A connection lent for a read. Who is no longer waited for leaves nothing behind: the read is
+//! cancelled at the server, and the connection is not given to the next one, who would have to wait
+//! until the server has heard of it.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Object};
+use tokio::time::timeout;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use crate::task;
+
+/// How long a cancellation may take. Past it the server ends the read by its own time limit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Lent {
+    client: Option<Client>,
+    tls: MakeRustlsConnect,
+}
+
+impl Lent {
+    pub(super) fn new(client: Client, tls: MakeRustlsConnect) -> Self {
+        let client = Some(client);
+        Self { client, tls }
+    }
+
+    /// Nothing is under way on it any more.
+    pub(super) fn back(mut self) {
+        drop(self.client.take());
+    }
+}
+
+impl Deref for Lent {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("it is lent until it is back")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.client.as_mut().expect("it is lent until it is back")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        let cancel = client.cancel_token();
+        let tls = self.tls.clone();
+        // Out of the pool: another takes its place when one is needed.
+        let client = Object::take(client);
+        task::spawn("pg-cancel", async move {
+            match timeout(PATIENCE, cancel.cancel_query(tls)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a read that nobody waits for runs on"),
+                Err(_elapsed) => debug!("a read that nobody waits for runs on"),
+            }
+            drop(client);
+        });
+    }
+}
