@@ -14,7 +14,7 @@ use super::catalog::{VectorKind, VectorTable};
 use super::query::similarity::Element;
 use super::vectors::{Space, VectorColumn};
 
-pub(super) use build::{Built, build_due, may_be_due};
+pub(super) use build::{Built, Pending, build_due, may_be_due, newest};
 pub(super) use watch::{Touched, start};
 
 /// What pgvector indexes of either type.
@@ -26,6 +26,9 @@ pub(super) const EFFORT_MAX: usize = 1_000;
 const EFFORT_DEFAULT: usize = 100;
 /// A filtered search that has looked at so many is given up, and everything looked at.
 const SCANNED_MAX: usize = 40_000;
+
+/// The version of pgvector that goes on searching until enough points have passed a filter.
+const ITERATIVE_FROM: (u32, u32) = (0, 8);
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum AnnState {
@@ -54,10 +57,27 @@ impl AnnState {
     }
 }
 
+/// How every session searches. Scores are computed anew of what is found, so the order in which a
+/// filtered search goes on is free: the strict one would leave out what it finds late.
+///
+/// What this pgvector cannot do is not set: it would take offence.
+pub(super) fn session() -> String {
+    format!(
+        "select set_config('hnsw.ef_search', '{EFFORT_DEFAULT}', false); \
+         select set_config('hnsw.iterative_scan', 'relaxed_order', false), \
+         set_config('hnsw.max_scan_tuples', '{SCANNED_MAX}', false) \
+         from pg_catalog.pg_extension where extname = 'vector' \
+         and pg_catalog.string_to_array(substring(extversion from '^[0-9]+[.][0-9]+'), '.')::int[] \
+         >= '{{{major}, {minor}}}'",
+        major = ITERATIVE_FROM.0,
+        minor = ITERATIVE_FROM.1,
+    )
+}
+
 /// What the installed pgvector can do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Abilities {
-    /// Goes on searching until enough points have passed the filter (from 0.8 on).
+    /// Goes on searching until enough points have passed the filter.
     pub(super) iterative_scan: bool,
 }
 
@@ -69,7 +89,7 @@ impl Abilities {
             .map_while(|part| part.parse::<u32>().ok());
         let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
         Self {
-            iterative_scan: version >= (0, 8),
+            iterative_scan: version >= ITERATIVE_FROM,
         }
     }
 }
@@ -100,10 +120,15 @@ impl Effort {
         }
     }
 
+    /// Whether every session searches so that has not been told otherwise.
+    pub(super) fn is_usual(&self) -> bool {
+        self.candidates == EFFORT_DEFAULT
+    }
+
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = vec![("hnsw.ef_search", self.candidates.to_string())];
         if self.iterative_scan {
-            settings.push(("hnsw.iterative_scan", "strict_order".to_owned()));
+            settings.push(("hnsw.iterative_scan", "relaxed_order".to_owned()));
             settings.push(("hnsw.max_scan_tuples", SCANNED_MAX.to_string()));
         }
         settings
@@ -155,6 +180,11 @@ pub(super) fn indexed(table: &VectorTable) -> Option<(String, &'static str)> {
     }
 }
 
+/// Whether the index knows less of a vector than the table.
+pub(super) fn is_coarse(table: &VectorTable) -> bool {
+    table.column == VectorColumn::Vector && table.dim > VECTOR_DIMENSIONS_MAX
+}
+
 /// The name of a table's index. It is in the table's schema.
 pub(super) fn index_name(table: &VectorTable) -> String {
     let name = table.table.rsplit('.').next().unwrap_or_default();
@@ -191,21 +221,17 @@ pub(super) fn create_index(
     ))
 }
 
-/// Whether so many points are enough for an index: Qdrant counts their vectors in kilobytes.
-pub(super) fn is_due(space: &Space, points: u64, threshold_kb: Option<usize>) -> bool {
-    let Some(threshold) = threshold_kb.filter(|threshold| *threshold > 0) else {
-        return false;
-    };
+/// So many points are enough for an index: Qdrant counts their vectors in kilobytes.
+fn due_from(space: &Space, threshold_kb: Option<usize>) -> Option<u64> {
+    let threshold = threshold_kb.filter(|threshold| *threshold > 0)?;
     let bytes: usize = match space.element {
         Element::Float => 4,
         Element::Half => 2,
         Element::Byte => 1,
     };
-    let vector = u64::try_from(space.dimensions.saturating_mul(bytes)).unwrap_or(u64::MAX);
-    let threshold = u64::try_from(threshold)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(1024);
-    points.saturating_mul(vector) >= threshold
+    let vector = space.dimensions.saturating_mul(bytes).max(1);
+    let least = threshold.saturating_mul(1024).div_ceil(vector);
+    u64::try_from(least).ok()
 }
 
 /// Whether a search may use the index.

@@ -117,8 +117,8 @@ impl Change<'_> {
         ))
         .await?;
         let each = table.columns().iter();
-        // Vectors do not get smaller by compression.
-        let storage = each.map(|column| format!("alter column {column} set storage external"));
+        let storage = table.column.storage(table.dim);
+        let storage = each.map(|column| format!("alter column {column} set storage {storage}"));
         let storage: Vec<_> = storage.collect();
         self.execute(&format!("alter table {name} {}", storage.join(", ")))
             .await?;

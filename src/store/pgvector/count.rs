@@ -17,7 +17,7 @@ pub(super) async fn count(
     known: &Known,
     request: CountRequest,
 ) -> Result<usize, Fault> {
-    let reader = Reader::begin(client).await?;
+    let reader = Reader::new(client, false);
     let mut params = Params::default();
     let condition = Scope::All(request.filter).condition(known, &mut params)?;
     let text = format!(

@@ -105,7 +105,7 @@ pub(super) async fn facet(
         path = Path::of(&request.key).jsonpath(),
         condition = condition.as_deref().unwrap_or("true"),
     );
-    let reader = Reader::begin(client).await?;
+    let reader = Reader::new(client, false);
     let rows = reader.rows(DOING, &text, &params).await?;
     let hits = rows.iter().map(|row| {
         let count: i64 = row

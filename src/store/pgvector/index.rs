@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tokio_postgres::GenericClient;
 
 use super::filter_sql::path::Path;
+use super::pool::{Step, Values};
 use super::tokens::{Tokenizer, stored};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 
@@ -205,42 +206,51 @@ impl Words {
         })
     }
 
-    /// Writes the rows of points anew; of those that have none, the row is removed.
-    pub(super) async fn write(
-        &self,
-        client: &impl GenericClient,
-        (cid, ino): (i32, i32),
-        points: &[(i64, Payload)],
-    ) -> Result<(), tokio_postgres::Error> {
+    /// What writes the rows of points anew; of those that have none, the row is removed.
+    pub(super) fn steps(&self, (cid, ino): (i32, i32), points: &[(i64, Payload)]) -> Vec<Step> {
         let table = words_table(cid, ino);
-        let rows: Vec<_> = points
-            .iter()
-            .map(|(pid, payload)| (*pid, self.row(payload)))
-            .collect();
         let mut without = Vec::new();
         let (mut pids, mut tok, mut docs) = (Vec::new(), Vec::new(), Vec::new());
-        for (pid, row) in rows {
-            match row {
+        for (pid, payload) in points {
+            match self.row(payload) {
                 Some(row) => {
-                    pids.push(pid);
+                    pids.push(*pid);
                     tok.push(row.tok);
                     docs.push(row.docs);
                 }
-                None => without.push(pid),
+                None => without.push(*pid),
             }
         }
+        let mut steps = Vec::with_capacity(2);
         if !without.is_empty() {
-            let sql = format!("delete from {table} where pid = any($1::int8[])");
-            client.execute(&sql, &[&without]).await?;
+            let mut values = Values::default();
+            let without = values.push(without);
+            let sql = format!("delete from {table} where pid = any({without}::int8[])");
+            steps.push(Step::new(sql, values));
         }
         if !pids.is_empty() {
+            let mut values = Values::default();
+            let (pids, tok, docs) = (values.push(pids), values.push(tok), values.push(docs));
             let sql = format!(
                 "insert into {table} (pid, tok, docs) \
                  select pid, qd.texts(tok::jsonb), docs::jsonb \
-                 from unnest($1::int8[], $2::text[], $3::text[]) r(pid, tok, docs) \
+                 from unnest({pids}::int8[], {tok}::text[], {docs}::text[]) r(pid, tok, docs) \
                  on conflict (pid) do update set tok = excluded.tok, docs = excluded.docs"
             );
-            client.execute(&sql, &[&pids, &tok, &docs]).await?;
+            steps.push(Step::new(sql, values));
+        }
+        steps
+    }
+
+    /// Carries out `steps`.
+    pub(super) async fn write(
+        &self,
+        client: &impl GenericClient,
+        place: (i32, i32),
+        points: &[(i64, Payload)],
+    ) -> Result<(), tokio_postgres::Error> {
+        for step in self.steps(place, points) {
+            client.execute(&step.sql, &step.values.refs()).await?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use tokio_postgres::{Client as PgClient, Config, Error as PgError, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
+use super::ann;
 use super::filter_sql::Params;
 use super::lent::Lent;
 use super::link::{self, Fault};
@@ -328,7 +329,8 @@ fn session(limits: &Limits) -> String {
          set jit = off; set qd.own = 'on'; set plan_cache_mode = force_custom_plan; \
          select set_config('search_path', coalesce((select quote_ident(n.nspname) \
          from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
-         where e.extname = 'vector'), 'public'), false)"
+         where e.extname = 'vector'), 'public'), false); {ann}",
+        ann = ann::session(),
     )
 }
 

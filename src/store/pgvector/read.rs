@@ -8,7 +8,7 @@ use qdrant_edge::{
 };
 use tokio_postgres::Row;
 
-use super::ann::AnnState;
+use super::ann::{AnnState, Pending};
 use super::catalog::{Known, VectorKind, VectorTable};
 use super::link::Fault;
 use super::pool::{Pool, one_row};
@@ -189,10 +189,14 @@ pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, F
         VectorKind::Sparse => true,
     });
     let counts = indexed.map(|table| format!(" + (select count(*) from {})", table.table));
+    let pending = known.vectors.iter();
+    let pending = pending.filter_map(|(name, table)| Pending::of(known, name, table));
+    let pending = pending.map(|pending| format!(" or ({})", pending.is_due));
     let sql = format!(
-        "select (select count(*) from {}), 0::bigint{}",
+        "select (select count(*) from {}), 0::bigint{}, false{}",
         known.points_table(),
-        counts.collect::<String>()
+        counts.collect::<String>(),
+        pending.collect::<String>()
     );
     let rows = pool.query(DOING, &sql, &[]).await?;
     let row = one_row(&rows, DOING)?;
@@ -212,8 +216,11 @@ pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, F
         let points: i64 = one_row(&rows, DOING)?.get(0);
         index_points.insert(path.clone(), usize::try_from(points).unwrap_or_default());
     }
+    let is_pending: bool = row
+        .try_get(2)
+        .map_err(|error| link::nonsense(DOING).with_source(error))?;
     Ok(Condition {
-        health: health(known),
+        health: health(known, is_pending),
         points_count: count(0)?,
         indexed_vectors_count: count(1)?,
         // There are no segments; one is what a client expects to see of a small collection.
@@ -222,11 +229,9 @@ pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, F
     })
 }
 
-fn health(known: &Known) -> Health {
-    let mut states = known.vectors.values().map(|table| table.ann);
-    if states.any(|state| state == AnnState::Building)
-        || known.indexes.values().any(|index| !index.ready)
-    {
+/// Yellow until searches are as fast as they will be.
+fn health(known: &Known, is_pending: bool) -> Health {
+    if is_pending || known.indexes.values().any(|index| !index.ready) {
         return Health::Yellow;
     }
     Health::Green

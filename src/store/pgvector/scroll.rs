@@ -1,7 +1,10 @@
 //! Pages of points, by id or by a payload field.
 
 use deadpool_postgres::Client;
-use qdrant_edge::{OperationError, OrderBy, PointId, Record, ScrollRequest, WithPayloadInterface};
+use futures_util::future::try_join;
+use qdrant_edge::{
+    OperationError, OrderBy, PointId, Record, ScrollRequest, WithPayloadInterface, WithVector,
+};
 
 use super::catalog::Known;
 use super::link::Fault;
@@ -21,32 +24,36 @@ pub(super) async fn scroll(
 ) -> Result<(Vec<Record>, Option<PointId>), Fault> {
     let limit = request.limit.unwrap_or(LIMIT);
     let scope = Scope::All(request.filter);
-    let reader = Reader::begin(client).await?;
-    let (hits, next) = match request.order_by.map(OrderBy::from) {
-        None => {
-            let first = request.offset;
-            // One more, to see whether there is more.
-            let more = limit.saturating_add(1);
-            let mut hits = order::by_id(&reader, known, &scope, first, more).await?;
-            let next = hits.get(limit).map(|hit| hit.id);
-            hits.truncate(limit);
-            (hits, next)
-        }
-        Some(_) if request.offset.is_some() => {
-            return Err(refused(OperationError::ValidationError {
-                description: "Offset is not supported when ordering by field".to_owned(),
-            }));
-        }
-        Some(order) => (
-            order::by_field(&reader, known, &scope, &order, limit).await?,
-            None,
-        ),
-    };
     let payload = request
         .with_payload
         .unwrap_or(WithPayloadInterface::Bool(true));
-    let pids: Vec<_> = hits.iter().map(|hit| hit.pid).collect();
-    let carried = fill::carried(&reader, known, &pids, &payload, &request.with_vector).await?;
+    let reader = Reader::new(client, payload != WithPayloadInterface::Bool(false));
+    let order = request.order_by.map(OrderBy::from);
+    if order.is_some() && request.offset.is_some() {
+        return Err(refused(OperationError::ValidationError {
+            description: "Offset is not supported when ordering by field".to_owned(),
+        }));
+    }
+    let held = async {
+        match request.with_vector {
+            WithVector::Bool(false) => Ok(()),
+            WithVector::Bool(true) | WithVector::Selector(_) => reader.hold(None).await,
+        }
+    };
+    let found = async {
+        match order {
+            // One more, to see whether there is more.
+            None => {
+                let more = limit.saturating_add(1);
+                order::by_id(&reader, known, &scope, request.offset, more).await
+            }
+            Some(order) => order::by_field(&reader, known, &scope, &order, limit).await,
+        }
+    };
+    let ((), mut hits) = try_join(held, found).await?;
+    let next = hits.get(limit).map(|hit| hit.id);
+    hits.truncate(limit);
+    let carried = fill::carried(&reader, known, &mut hits, &payload, &request.with_vector).await?;
     let record = |hit: Hit| {
         let (payload, vector) = carried.of(hit.pid);
         Record {

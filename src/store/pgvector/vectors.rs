@@ -22,6 +22,9 @@ use crate::wire::rest::{self, VectorParams};
 
 /// What pgvector's types hold.
 const DIMENSIONS_MAX: usize = 16_000;
+/// What a page of PostgreSQL has for rows, and what a row takes beside the numbers of its vector.
+const PAGE_BYTES: usize = 8_160;
+const ROW_BYTES: usize = 48;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum VectorColumn {
@@ -60,6 +63,25 @@ impl VectorColumn {
             Self::Rows => format!("v vector({dimensions})[] not null"),
             Self::Reals | Self::FlatRows => "v real[] not null".to_owned(),
             Self::Sparse => "idx bigint[] not null, val real[] not null".to_owned(),
+        }
+    }
+
+    /// How PostgreSQL is to store the columns. Vectors do not get smaller by compression. One that
+    /// stands in its row is compared twice as fast as one that is put together from pieces
+    /// elsewhere, but rows do not go over the end of a page: it is worth it where little is left
+    /// empty.
+    pub(super) fn storage(self, dimensions: usize) -> &'static str {
+        let of_one = match self {
+            Self::Vector => 4,
+            Self::HalfVec => 2,
+            Self::Reals | Self::Rows | Self::FlatRows | Self::Sparse => return "external",
+        };
+        let row = ROW_BYTES.saturating_add(dimensions.saturating_mul(of_one));
+        let used = (PAGE_BYTES / row).saturating_mul(row);
+        if used >= PAGE_BYTES / 4 * 3 {
+            "plain"
+        } else {
+            "external"
         }
     }
 
@@ -188,4 +210,31 @@ pub(super) fn read(row: &Row, at: usize, column: VectorColumn) -> Result<Stored,
             })
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_stand_in_their_rows_where_pages_are_filled() {
+        let check = |column: VectorColumn, dimensions, expected| {
+            assert_eq!(
+                column.storage(dimensions),
+                expected,
+                "{column:?} {dimensions}"
+            );
+        };
+        let (whole, half) = (VectorColumn::Vector, VectorColumn::HalfVec);
+        for dimensions in [1, 64, 384, 512, 768, 1536, 2000] {
+            check(whole, dimensions, "plain");
+        }
+        for dimensions in [1024, 2048, 3072, 16_000] {
+            check(whole, dimensions, "external");
+        }
+        check(half, 1024, "plain");
+        check(half, 3072, "plain");
+        check(half, 8000, "external");
+        check(VectorColumn::Sparse, 0, "external");
+    }
 }

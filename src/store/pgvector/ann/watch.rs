@@ -3,21 +3,26 @@
 //! Only collections that this process has written to are looked at, and all of them once at the
 //! start: what another process writes is for that one to look after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info};
 
-use super::{Built, build_due, may_be_due};
+use super::{Built, build_due, may_be_due, newest};
 use crate::error::Result;
 use crate::store::pgvector::Shared;
 use crate::store::pgvector::catalog::Known;
 use crate::task::{Group, Phase, Stop};
 
 const EVERY: Duration = Duration::from_secs(5);
+/// An index is not begun while its collection grows by more than one part in so many between two
+/// looks: points are stored many times faster without it, and it is made faster of them all.
+const GROWTH_PARTS: i64 = 50;
+/// But no longer than this. What grows for ever is searched meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The collections that have been written to since they were last looked at, by their numbers.
 #[derive(Default)]
@@ -47,6 +52,7 @@ async fn for_ever(shared: &Shared) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_first = true;
+    let mut growing = Growing::default();
     loop {
         ticks.tick().await;
         let touched = shared.touched.take();
@@ -57,10 +63,15 @@ async fn for_ever(shared: &Shared) {
             Ok(all) => {
                 let mut wanted = all;
                 wanted.retain(|known| is_first || touched.contains(&known.cid));
-                is_first = false;
+                growing.keep(&touched);
                 for known in wanted.iter().filter(|known| may_be_due(known)) {
-                    build(shared, known).await;
+                    if is_first || !growing.is_still(shared, known).await {
+                        build(shared, known).await;
+                    } else {
+                        shared.touched.note(known.cid);
+                    }
                 }
+                is_first = false;
             }
             Err(error) => {
                 debug!(error = %error.chain(), "which indexes are due is not known");
@@ -68,6 +79,53 @@ async fn for_ever(shared: &Shared) {
             }
         }
     }
+}
+
+/// Collections that were growing when they were last looked at.
+#[derive(Default)]
+struct Growing(BTreeMap<i32, Seen>);
+
+#[derive(Clone, Copy)]
+struct Seen {
+    newest: i64,
+    /// When it was first seen to grow.
+    since: Instant,
+}
+
+impl Growing {
+    /// Forgets those that nobody writes to any more.
+    fn keep(&mut self, touched: &BTreeSet<i32>) {
+        self.0.retain(|cid, _| touched.contains(cid));
+    }
+
+    /// Whether the collection may be growing still. One that is seen for the first time
+    /// may be.
+    async fn is_still(&mut self, shared: &Shared, known: &Known) -> bool {
+        let newest = match newest_of(shared, known).await {
+            Ok(newest) => newest,
+            Err(error) => {
+                debug!(error = %error.chain(), "whether a collection grows is not known");
+                return true;
+            }
+        };
+        let before = self.0.get(&known.cid).copied();
+        let since = before.map_or_else(Instant::now, |seen| seen.since);
+        let is_growing = before.is_none_or(|seen| {
+            let growth = newest.saturating_sub(seen.newest);
+            growth.saturating_mul(GROWTH_PARTS) > newest && since.elapsed() < PATIENCE
+        });
+        if is_growing {
+            self.0.insert(known.cid, Seen { newest, since });
+        } else {
+            self.0.remove(&known.cid);
+        }
+        is_growing
+    }
+}
+
+async fn newest_of(shared: &Shared, known: &Known) -> Result<i64> {
+    let client = shared.pool.get().await?;
+    Ok(newest(&client, known).await?)
 }
 
 async fn build(shared: &Shared, known: &Known) {

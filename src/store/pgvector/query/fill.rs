@@ -8,6 +8,7 @@ use qdrant_edge::{
     WithPayloadInterface, WithVector,
 };
 
+use super::hit::Hit;
 use super::reader::Reader;
 use super::refused;
 use crate::store::pgvector::catalog::Known;
@@ -42,10 +43,12 @@ impl Carried {
 pub(in crate::store::pgvector) async fn carried(
     reader: &Reader<'_>,
     known: &Known,
-    pids: &[i64],
+    hits: &mut [Hit],
     payload: &WithPayloadInterface,
     vector: &WithVector,
 ) -> Result<Carried, Fault> {
+    let pids: Vec<_> = hits.iter().map(|hit| hit.pid).collect();
+    let pids = pids.as_slice();
     let payloads = async {
         let selector = match payload {
             WithPayloadInterface::Bool(false) => return Ok(None),
@@ -55,7 +58,10 @@ pub(in crate::store::pgvector) async fn carried(
             }
             WithPayloadInterface::Selector(selector) => Some(selector.clone()),
         };
-        let mut payloads = payloads(reader, known, pids).await?;
+        let mut payloads = match brought(hits)? {
+            Some(payloads) => payloads,
+            None => payloads(reader, known, pids).await?,
+        };
         if let Some(selector) = selector {
             for payload in payloads.values_mut() {
                 *payload = selector.process(std::mem::take(payload));
@@ -83,6 +89,18 @@ pub(in crate::store::pgvector) async fn carried(
     };
     let (payloads, vectors) = try_join(payloads, vectors).await?;
     Ok(Carried { payloads, vectors })
+}
+
+/// Those that came with the points, if they all did.
+fn brought(hits: &mut [Hit]) -> Result<Option<HashMap<i64, Payload>>, Fault> {
+    if hits.iter().any(|hit| hit.payload.is_none()) {
+        return Ok(None);
+    }
+    let decoded = hits.iter_mut().map(|hit| {
+        let text = hit.payload.take().unwrap_or_default();
+        Ok((hit.pid, payload::decode(&text)?))
+    });
+    decoded.collect::<Result<_, Fault>>().map(Some)
 }
 
 /// Whole payloads.

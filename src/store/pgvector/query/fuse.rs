@@ -117,6 +117,7 @@ mod tests {
             version: 0,
             score: *score,
             order_value: None,
+            payload: None,
         });
         hits.collect()
     }

@@ -14,6 +14,8 @@ pub(in crate::store::pgvector) struct Hit {
     pub(in crate::store::pgvector) version: u64,
     pub(in crate::store::pgvector) score: f32,
     pub(in crate::store::pgvector) order_value: Option<OrderValue>,
+    /// As PostgreSQL prints it, where the statement that found the point has brought it.
+    pub(in crate::store::pgvector) payload: Option<String>,
 }
 
 impl Hit {
@@ -115,6 +117,7 @@ mod tests {
             version: 0,
             score,
             order_value: None,
+            payload: None,
         }
     }
 

@@ -36,7 +36,7 @@ use futures_util::future::{try_join, try_join_all};
 use qdrant_edge::external::serde_json;
 use qdrant_edge::{
     Filter, Mmr, NamedQuery, OperationError, Prefetch, QueryEnum, QueryRequest, Sample,
-    ScoredPoint, ScoringQuery, SearchParams,
+    ScoredPoint, ScoringQuery, SearchParams, WithPayloadInterface, WithVector,
 };
 
 use self::hit::Hit;
@@ -47,7 +47,7 @@ use super::ann::{Abilities, AnnState, Effort};
 use super::catalog::Known;
 use super::link::Fault;
 use crate::error::Error;
-use crate::wire::rest::refuse;
+use crate::wire::rest::{VectorKind, refuse};
 
 type Found<'f> = Pin<Box<dyn Future<Output = Result<Vec<Hit>, Fault>> + Send + 'f>>;
 
@@ -73,7 +73,6 @@ pub(super) async fn query_all(
     for request in &requests {
         check::check(request).map_err(refused)?;
     }
-    let reader = Reader::begin(client).await?;
     let has_index = known
         .vectors
         .values()
@@ -82,15 +81,59 @@ pub(super) async fn query_all(
         .iter()
         .map(|request| effort(request, abilities))
         .reduce(Effort::max)
-        .filter(|_| has_index);
+        .filter(|effort| has_index && !effort.is_usual());
+    let reader = Reader::new(client, requests.iter().all(brings_payload));
+    let is_held = match requests.as_slice() {
+        [request] => effort.is_some() || !is_one_statement(known, request),
+        _ => true,
+    };
     let run = Run {
         reader: &reader,
         known,
     };
-    // Both are sent at once, the settings first.
+    // Both are sent at once, the beginning first.
+    let begun = async {
+        match is_held {
+            true => reader.hold(effort.as_ref()).await,
+            false => Ok(()),
+        }
+    };
     let answers = requests.into_iter().map(|request| run.answer(request));
-    let ((), answers) = try_join(reader.set(effort.as_ref()), try_join_all(answers)).await?;
+    let ((), answers) = try_join(begun, try_join_all(answers)).await?;
     Ok(answers)
+}
+
+/// Whether the statement that finds the points may give their payloads: nothing else is done with
+/// what it finds, and not much of it is left out.
+fn brings_payload(request: &QueryRequest) -> bool {
+    request.prefetches.is_empty()
+        && !matches!(request.query, Some(ScoringQuery::Mmr(_)))
+        && request.with_payload != WithPayloadInterface::Bool(false)
+        && request.offset <= request.limit
+}
+
+/// Whether all that is read for the answer is read by one statement.
+fn is_one_statement(known: &Known, request: &QueryRequest) -> bool {
+    let has_payload =
+        brings_payload(request) || request.with_payload == WithPayloadInterface::Bool(false);
+    let finds = match &request.query {
+        None | Some(ScoringQuery::OrderBy(_) | ScoringQuery::Sample(_)) => true,
+        Some(ScoringQuery::Vector(query @ QueryEnum::Nearest(_))) => {
+            let declared = known.declared.config.vector(query.get_vector_name());
+            // How rare the words of a query are is counted first.
+            !matches!(declared, Some(VectorKind::Sparse(params)) if params.modifier.is_some())
+        }
+        Some(
+            ScoringQuery::Vector(_)
+            | ScoringQuery::Mmr(_)
+            | ScoringQuery::Fusion(_)
+            | ScoringQuery::Formula(_),
+        ) => false,
+    };
+    finds
+        && has_payload
+        && request.prefetches.is_empty()
+        && request.with_vector == WithVector::Bool(false)
 }
 
 /// Enough for every search in the tree.
@@ -134,10 +177,9 @@ impl<'r> Run<'r> {
             limit: limit.saturating_add(offset),
         };
         let hits = self.root(node, request.prefetches, request.filter).await?;
-        let hits: Vec<_> = hits.into_iter().skip(offset).take(limit).collect();
-        let pids: Vec<_> = hits.iter().map(|hit| hit.pid).collect();
+        let mut hits: Vec<_> = hits.into_iter().skip(offset).take(limit).collect();
         let (payload, vector) = (&request.with_payload, &request.with_vector);
-        let carried = fill::carried(self.reader, self.known, &pids, payload, vector).await?;
+        let carried = fill::carried(self.reader, self.known, &mut hits, payload, vector).await?;
         let points = hits.into_iter().map(|hit| {
             let (payload, vector) = carried.of(hit.pid);
             let mut point = hit.into_point();

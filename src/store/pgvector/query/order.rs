@@ -1,5 +1,6 @@
 //! Points in the order of a payload field, of their ids, or of none.
 
+use deadpool_postgres::tokio_postgres::Row;
 use qdrant_edge::{
     DateTimeWrapper, Direction, OperationError, OrderBy, OrderValue, PayloadFieldSchema,
     PayloadSchemaParams, PayloadSchemaType, PointId, StartFrom,
@@ -20,10 +21,11 @@ const DOING: &str = "list points";
 const SCORE: f32 = 1.0;
 
 /// As clients see points that were not searched for.
-fn listed(mut hit: Hit) -> Hit {
+fn listed(reader: &Reader<'_>, row: &Row) -> Result<Hit, Fault> {
+    let mut hit = hit(row, SCORE)?;
     hit.version = 0;
-    hit.score = SCORE;
-    hit
+    hit.payload = reader.payload(row)?;
+    Ok(hit)
 }
 
 fn bounded(limit: usize) -> Param {
@@ -51,14 +53,15 @@ pub(in crate::store::pgvector) async fn by_id(
     };
     let limit = params.push(bounded(limit));
     let text = format!(
-        "select c.pid, c.id, c.ver from {points} c where {condition} \
-         order by c.id limit {limit}::bigint",
+        "select c.pid, c.id, c.ver{brought} from \
+         (select c.pid, c.id, c.ver{carried} from {points} c where {condition} \
+         order by c.id limit {limit}::bigint) c order by c.id",
+        carried = reader.carried(),
+        brought = reader.brought(),
         points = known.points_table(),
     );
     let rows = reader.rows(DOING, &text, &params).await?;
-    rows.iter()
-        .map(|row| Ok(listed(hit(row, SCORE)?)))
-        .collect()
+    rows.iter().map(|row| listed(reader, row)).collect()
 }
 
 /// Any of them.
@@ -72,15 +75,16 @@ pub(super) async fn sampled(
     let condition = scope.condition(known, &mut params)?;
     let limit = params.push(bounded(limit));
     let text = format!(
-        "select c.pid, c.id, c.ver from {points} c where {condition} \
-         order by random() limit {limit}::bigint",
+        "select c.pid, c.id, c.ver{brought} from \
+         (select c.pid, c.id, c.ver{carried} from {points} c where {condition} \
+         order by random() limit {limit}::bigint) c",
+        carried = reader.carried(),
+        brought = reader.brought(),
         points = known.points_table(),
         condition = condition.as_deref().unwrap_or("true"),
     );
     let rows = reader.rows(DOING, &text, &params).await?;
-    rows.iter()
-        .map(|row| Ok(listed(hit(row, SCORE)?)))
-        .collect()
+    rows.iter().map(|row| listed(reader, row)).collect()
 }
 
 /// What an index that can order keeps.
@@ -175,10 +179,14 @@ pub(in crate::store::pgvector) async fn by_field(
     });
     let limit = params.push(bounded(limit));
     let text = format!(
-        "select c.pid, c.id, c.ver, x.value from {points} c cross join lateral \
+        "select c.pid, c.id, c.ver, c.value{brought} from \
+         (select c.pid, c.id, c.ver, x.value{carried} from {points} c cross join lateral \
          (select distinct {value} as value from qd.flat(c.payload, {path}) e) x \
          where x.value is not null and {first} and {condition} \
-         order by x.value {direction}, c.id {direction} limit {limit}::bigint",
+         order by x.value {direction}, c.id {direction} limit {limit}::bigint) c \
+         order by c.value {direction}, c.id {direction}",
+        carried = reader.carried(),
+        brought = reader.brought(),
         points = known.points_table(),
         value = values.expression(),
         path = Path::of(&order.key).jsonpath(),
@@ -188,7 +196,7 @@ pub(in crate::store::pgvector) async fn by_field(
     let failed = |error| Fault::undone(DOING, error);
     let rows = reader.rows(DOING, &text, &params).await?;
     let hits = rows.iter().map(|row| {
-        let mut hit = listed(hit(row, SCORE)?);
+        let mut hit = listed(reader, row)?;
         hit.order_value = Some(match values {
             Values::Floats => OrderValue::Float(row.try_get(3).map_err(failed)?),
             Values::Integers | Values::Moments => OrderValue::Int(row.try_get(3).map_err(failed)?),

@@ -1,13 +1,17 @@
-//! One snapshot of the database, read by any number of statements at the same time.
+//! What the statements of one request read by.
 //!
-//! Statements that are asked for together travel together: futures polled side by side are sent
-//! without waiting for each other. Dropping a reader ends its transaction.
+//! A statement sees one moment of the database by itself, so a request that is answered by one
+//! needs no transaction around it. Several are read in one snapshot, which is held from the first of
+//! them on; dropping the reader ends it. Statements that are asked for together travel together:
+//! futures polled side by side are sent without waiting for each other, the beginning of the
+//! transaction among them.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use deadpool_postgres::tokio_postgres::{IsolationLevel, Row, RowStream};
-use deadpool_postgres::{Client, Transaction};
-use futures_util::TryStreamExt;
+use deadpool_postgres::tokio_postgres::{Row, RowStream};
+use deadpool_postgres::{Client, ClientWrapper};
+use futures_util::{FutureExt, TryStreamExt};
 
 use crate::store::pgvector::ann::Effort;
 use crate::store::pgvector::filter_sql::Params;
@@ -18,39 +22,68 @@ use crate::store::pgvector::link::Fault;
 const PREPARED_MAX: usize = 512;
 
 pub(in crate::store::pgvector) struct Reader<'c> {
-    transaction: Transaction<'c>,
+    client: &'c ClientWrapper,
+    /// A snapshot is held, or about to be.
+    is_held: AtomicBool,
+    brings_payload: bool,
 }
 
 impl<'c> Reader<'c> {
-    pub(in crate::store::pgvector) async fn begin(client: &'c mut Client) -> Result<Self, Fault> {
-        let transaction = client
-            .build_transaction()
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
-            .await
-            .map_err(|error| Fault::undone("begin to read", error))?;
-        if transaction.statement_cache.size() >= PREPARED_MAX {
-            transaction.statement_cache.clear();
+    /// Where `brings_payload` is true, the statements that find points give their payloads too.
+    pub(in crate::store::pgvector) fn new(client: &'c mut Client, brings_payload: bool) -> Self {
+        if client.statement_cache.size() >= PREPARED_MAX {
+            client.statement_cache.clear();
         }
-        Ok(Self { transaction })
+        Self {
+            client,
+            is_held: AtomicBool::new(false),
+            brings_payload,
+        }
     }
 
-    /// How the searches that follow in this transaction are carried out.
-    pub(in crate::store::pgvector) async fn set(
+    /// Whatever is asked for from now on is read from one snapshot, and by these settings.
+    /// Idempotent, but for the settings.
+    pub(in crate::store::pgvector) async fn hold(
         &self,
         effort: Option<&Effort>,
     ) -> Result<(), Fault> {
-        let Some(effort) = effort else {
+        if self.is_held.swap(true, Ordering::Relaxed) {
             return Ok(());
-        };
-        let settings = effort.settings().into_iter();
-        let settings: Vec<_> = settings
-            .map(|(name, value)| format!("set local {name} = {value}"))
-            .collect();
-        let settings = settings.join("; ");
-        let set = self.transaction.batch_execute(&settings).await;
-        set.map_err(|error| Fault::undone("set up a search", error))
+        }
+        let mut text = "begin isolation level repeatable read, read only".to_owned();
+        for (name, value) in effort.map(Effort::settings).unwrap_or_default() {
+            text += &format!("; set local {name} = {value}");
+        }
+        let begun = self.client.batch_execute(&text).await;
+        begun.map_err(|error| Fault::undone("begin to read", error))
+    }
+
+    /// What is selected last of points that are found, alias `c`.
+    pub(in crate::store::pgvector) fn brought(&self) -> &'static str {
+        if self.brings_payload {
+            ", c.payload::text"
+        } else {
+            ""
+        }
+    }
+
+    /// The same inside of a statement that orders what it finds: printed are only those payloads
+    /// that are left.
+    pub(in crate::store::pgvector) fn carried(&self) -> &'static str {
+        if self.brings_payload {
+            ", c.payload"
+        } else {
+            ""
+        }
+    }
+
+    /// The payload of the point in a row that ends with `brought`.
+    pub(in crate::store::pgvector) fn payload(&self, row: &Row) -> Result<Option<String>, Fault> {
+        if !self.brings_payload {
+            return Ok(None);
+        }
+        let text = row.try_get(row.len().saturating_sub(1));
+        text.map_err(|error| Fault::undone("read a payload", error))
     }
 
     /// The rows as they come: never more than a few of them in memory.
@@ -61,10 +94,10 @@ impl<'c> Reader<'c> {
         params: &Params,
     ) -> Result<Pin<Box<RowStream>>, Fault> {
         let undone = |error| Fault::undone(doing, error);
-        let statement = self.transaction.prepare_cached(text).await;
+        let statement = self.client.prepare_cached(text).await;
         let statement = statement.map_err(undone)?;
         let values = params.values();
-        let rows = self.transaction.query_raw(&statement, values).await;
+        let rows = self.client.query_raw(&statement, values).await;
         rows.map(Box::pin).map_err(undone)
     }
 
@@ -77,5 +110,15 @@ impl<'c> Reader<'c> {
         let rows = self.stream(doing, text, params).await?;
         let rows: Result<Vec<_>, _> = rows.try_collect().await;
         rows.map_err(|error| Fault::undone(doing, error))
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if *self.is_held.get_mut() {
+            // Sent when it is polled for the first time. Whoever has the connection next comes
+            // behind it.
+            drop(self.client.batch_execute("rollback").now_or_never());
+        }
     }
 }

@@ -149,12 +149,27 @@ impl Search<'_> {
         limit.saturating_add(SPARE.max(limit / 10))
     }
 
+    /// How many are asked of the index. A search without a filter has looked at more than that
+    /// already; for a filtered one each costs a good part of the search, and what it leaves out it
+    /// leaves out by more than a last digit.
+    fn near(&self, candidates: usize) -> usize {
+        let is_filtered = !matches!(self.wanted.scope, Scope::All(None));
+        // By half the digits the nearest are not yet told apart.
+        let is_coarse = ann::is_coarse(self.table);
+        match (is_filtered, is_coarse) {
+            (true, false) => self.wanted.limit,
+            (true, true) | (false, false) => candidates,
+            (false, true) => candidates.saturating_mul(2),
+        }
+    }
+
     /// By the index if there is one that serves, and else over everything.
     async fn nearest(&self, asked: &[f32]) -> Result<Vec<Hit>, Fault> {
         let params = self.wanted.params.as_ref();
         let (limit, candidates) = (self.wanted.limit, self.candidates());
         if ann::serves(self.table, params, candidates) {
-            let found = self.nearest_of(asked, candidates, Plan::Index).await?;
+            let near = self.near(candidates);
+            let found = self.nearest_of(asked, near, Plan::Index).await?;
             let is_enough = found.len() >= limit;
             if is_enough || params.is_some_and(|params| params.indexed_only) {
                 return Ok(found);
@@ -172,13 +187,9 @@ impl Search<'_> {
         let mut params = Params::default();
         let query = params.push(Param::Vector(asked.to_vec().into()));
         let symbol = ann::operator(&self.space).symbol;
-        let (order, candidates) = match (plan, ann::indexed(self.table)) {
+        let order = match (plan, ann::indexed(self.table)) {
             (Plan::Index, Some((stored, asked))) => {
-                // By half the digits the nearest are not yet told apart.
-                let coarse =
-                    asked == "vector::halfvec" && self.table.column == VectorColumn::Vector;
-                let candidates = candidates.saturating_mul(if coarse { 2 } else { 1 });
-                (format!("{stored} {symbol} {query}::{asked}"), candidates)
+                format!("{stored} {symbol} {query}::{asked}")
             }
             (Plan::Index, None) | (Plan::Exact, _) => {
                 // In this form no index is looked at.
@@ -194,28 +205,43 @@ impl Search<'_> {
                     Scope::All(None) => "s.pid",
                     Scope::All(Some(_)) | Scope::Points(_) => "c.id",
                 };
-                let order = format!("({stored} {symbol} {query}::vector) + 0, {tie}");
-                (order, candidates)
+                format!("({stored} {symbol} {query}::vector) + 0, {tie}")
             }
         };
         let condition = self.wanted.scope.condition(self.known, &mut params)?;
         let limit = params.push(Param::Int(i64::try_from(candidates).unwrap_or(i64::MAX)));
         let (table, points) = (&self.table.table, self.known.points_table());
-        let selected = self.table.column.selected();
-        let text = match condition {
-            // Points are looked up for those alone that are near.
-            None => format!(
-                "select c.pid, c.id, c.ver, {selected} from \
+        let text = match (condition, plan) {
+            // What the index leads to is at hand.
+            (None, Plan::Index) => format!(
+                "select c.pid, c.id, c.ver, {selected}{brought} from \
                  (select s.pid, s.v from {table} s order by {order} limit {limit}::bigint) s \
-                 join {points} c on c.pid = s.pid"
+                 join {points} c on c.pid = s.pid",
+                selected = self.table.column.selected(),
+                brought = self.reader.brought(),
             ),
-            Some(condition) => format!(
-                "select c.pid, c.id, c.ver, {selected} from {table} s \
-                 join {points} c on c.pid = s.pid where {condition} \
+            (None, Plan::Exact) => self.fetched(&format!(
+                "select s.pid from {table} s order by {order} limit {limit}::bigint"
+            )),
+            (Some(condition), Plan::Index | Plan::Exact) => self.fetched(&format!(
+                "select s.pid from {table} s join {points} c on c.pid = s.pid where {condition} \
                  order by {order} limit {limit}::bigint"
-            ),
+            )),
         };
-        self.pick(&text, &params).await
+        self.pick(&text, &params, true).await
+    }
+
+    /// A statement that fetches the points which another has found. It comes after these are put in
+    /// order, so that no vector and no payload is carried through that.
+    fn fetched(&self, found: &str) -> String {
+        format!(
+            "select c.pid, c.id, c.ver, {selected}{brought} from ({found}) n \
+             join {table} s on s.pid = n.pid join {points} c on c.pid = n.pid",
+            selected = self.table.column.selected(),
+            brought = self.reader.brought(),
+            table = self.table.table,
+            points = self.known.points_table(),
+        )
     }
 
     /// Of points with several rows: by the sum of what is most like each row that is asked with.
@@ -235,8 +261,8 @@ impl Search<'_> {
         let condition = self.wanted.scope.condition(self.known, &mut params)?;
         let candidates = i64::try_from(self.candidates()).unwrap_or(i64::MAX);
         let limit = params.push(Param::Int(candidates));
-        let text = format!(
-            "select c.pid, c.id, c.ver, s.v from {table} s \
+        let text = self.fetched(&format!(
+            "select s.pid from {table} s \
              join {points} c on c.pid = s.pid where {condition} order by \
              (select sum((select min({near}) from unnest(s.v) d(v))) \
               from unnest(array[{rows}]) q(v)), c.id limit {limit}::bigint",
@@ -244,8 +270,8 @@ impl Search<'_> {
             points = self.known.points_table(),
             condition = condition.as_deref().unwrap_or("true"),
             rows = rows.join(", "),
-        );
-        self.pick(&text, &params).await
+        ));
+        self.pick(&text, &params, true).await
     }
 
     /// Of sparse vectors: those that have something in common with the one asked with.
@@ -260,8 +286,8 @@ impl Search<'_> {
             "(select sum(t.v::float8 * q.v::float8) from unnest(s.idx, s.val) t(i, v) \
              join unnest({indices}::bigint[], {values}::real[]) q(i, v) on q.i = t.i)"
         );
-        let text = format!(
-            "select c.pid, c.id, c.ver, s.idx, s.val from {table} s \
+        let text = self.fetched(&format!(
+            "select s.pid from {table} s \
              join {points} c on c.pid = s.pid \
              where s.idx && {indices}::bigint[] and {condition} \
              order by {product} desc, c.id limit {limit}::bigint",
@@ -272,8 +298,8 @@ impl Search<'_> {
                 // Qdrant's lists of postings do not tell nothing from nothing in sum.
                 None => format!("{product} <> 0"),
             },
-        );
-        let mut hits = self.pick(&text, &params).await?;
+        ));
+        let mut hits = self.pick(&text, &params, true).await?;
         if condition.is_none() {
             hits.retain(|hit| hit.score != 0.0);
         }
@@ -285,6 +311,8 @@ impl Search<'_> {
         if matches!(&self.wanted.scope, Scope::Points(pids) if pids.is_empty()) {
             return Ok(vec![]);
         }
+        // Payloads are for the few that are left in the end: they are asked for after this.
+        self.reader.hold(None).await?;
         let mut params = Params::default();
         let condition = self.wanted.scope.condition(self.known, &mut params)?;
         let text = format!(
@@ -295,18 +323,22 @@ impl Search<'_> {
             points = self.known.points_table(),
             condition = condition.as_deref().unwrap_or("true"),
         );
-        self.pick(&text, &params).await
+        self.pick(&text, &params, false).await
     }
 
-    /// The best of the rows of a statement.
-    async fn pick(&self, text: &str, params: &Params) -> Result<Vec<Hit>, Fault> {
+    /// The best of the rows of a statement, and their payloads if it brings them.
+    async fn pick(&self, text: &str, params: &Params, brings: bool) -> Result<Vec<Hit>, Fault> {
         let mut rows = self.reader.stream(DOING, text, params).await?;
         let mut best = Best::new(self.wanted.limit);
         let mut seen = 0_usize;
         while let Some(row) = rows.try_next().await.map_err(failed)? {
             let vector = vectors::read(&row, 3, self.table.column)?;
             if let Some(score) = self.scorer.score(&vector) {
-                best.push(hit(&row, score)?);
+                let mut hit = hit(&row, score)?;
+                if brings {
+                    hit.payload = self.reader.payload(&row)?;
+                }
+                best.push(hit);
             }
             seen += 1;
             if seen.is_multiple_of(POINTS_AT_ONCE) {
@@ -333,6 +365,7 @@ pub(super) fn hit(row: &Row, score: f32) -> Result<Hit, Fault> {
         version: version.map_err(|_error| link::nonsense("read a point's version"))?,
         score,
         order_value: None,
+        payload: None,
     })
 }
 

@@ -51,6 +51,9 @@ struct Plan {
     steps: Vec<Step>,
     /// Which step gives the number.
     number: usize,
+    /// The keys of the points whose payloads may change. Where they are found by a filter, and
+    /// words are kept, the last step gives them.
+    named: Option<Vec<Vec<u8>>>,
     /// Ids that must be there, and the step that gives the keys of those that are.
     wanted: Option<(usize, Vec<PointId>)>,
 }
@@ -66,8 +69,11 @@ impl Shared {
             let done = match tables::of(&operation) {
                 Some(change) => self.change_tables(&known, change).await,
                 None => {
-                    let plan = plan(&known, &operation)?;
+                    let mut plan = plan(&known, &operation)?;
                     let words = changes_words(&known, &operation);
+                    if words {
+                        plan.tell_payloads(&known);
+                    }
                     self.carry_out(&known, plan, words).await
                 }
             };
@@ -97,7 +103,7 @@ impl Shared {
         let mut steps = vec![Step::new(gate, values)];
         steps.extend(plan.steps);
         let answers = if words {
-            self.write_words(known, &steps, plan.number + 1).await?
+            self.write_words(known, &steps).await?
         } else {
             self.pool.write(DOING, &steps).await?
         };
@@ -186,6 +192,7 @@ fn nothing(known: &Known) -> Plan {
         gate: Gate::Shared,
         steps: vec![Step::new(sql, Values::default())],
         number: 0,
+        named: None,
         wanted: None,
     }
 }

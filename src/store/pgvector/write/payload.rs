@@ -90,13 +90,15 @@ fn change_named(
     becomes: impl FnOnce(&mut Values) -> String,
 ) -> Plan {
     let mut values = Values::default();
-    let keys = values.push(ids::keys(wanted.iter().copied()));
+    let named = ids::keys(wanted.iter().copied());
+    let keys = values.push(named.clone());
     let payload = becomes(&mut values);
     let sql = on_locked(known, &keys, &format!("ver = op.n, payload = {payload}"));
     Plan {
         gate: Gate::Shared,
         steps: vec![Step::new(sql, values)],
         number: 0,
+        named: Some(named),
         wanted: Some((0, wanted.to_vec())),
     }
 }
@@ -109,14 +111,22 @@ fn change_found(
     let (condition, mut values) = found_by(known, filter)?;
     let payload = becomes(&mut values);
     let (op, points) = (taking_number(known), known.points_table());
-    let sql = format!(
-        "{op}, done as (update {points} c set ver = op.n, payload = {payload} from op \
-         where {condition}) select n from op"
-    );
+    let change = format!("update {points} c set ver = op.n, payload = {payload} from op");
+    let sql = if known.texts.is_empty() {
+        format!("{op}, done as ({change} where {condition}) select n from op")
+    } else {
+        // Their words are written next.
+        format!(
+            "{op}, done as ({change} where {condition} returning c.pid, c.payload) \
+             select (select n from op), done.pid, done.payload::text \
+             from (select 1) one left join done on true"
+        )
+    };
     Ok(Plan {
         gate: Gate::Alone,
         steps: vec![Step::new(sql, values)],
         number: 0,
+        named: None,
         wanted: None,
     })
 }

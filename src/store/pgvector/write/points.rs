@@ -62,6 +62,7 @@ fn upsert(
     let number = steps.len();
     steps.push(rows(known, &sorted, keys.clone(), mode, condition)?);
     let vectors: Vec<_> = sorted.iter().map(|point| &point.vector).collect();
+    let named = keys.clone();
     steps.extend(satellites(known, keys, &vectors, Left::Removed)?);
     Ok(Plan {
         gate: match condition {
@@ -71,6 +72,7 @@ fn upsert(
         },
         steps,
         number,
+        named: Some(named),
         wanted: None,
     })
 }
@@ -128,6 +130,7 @@ fn delete(known: &Known, wanted: &[PointId]) -> Plan {
             deletion(known, "", &condition, "1", values),
         ],
         number: 0,
+        named: None,
         wanted: None,
     }
 }
@@ -138,6 +141,7 @@ fn delete_by_filter(known: &Known, filter: &Filter) -> Result<Plan> {
         gate: Gate::Alone,
         steps: vec![numbered_deletion(known, &condition, values)],
         number: 0,
+        named: None,
         wanted: None,
     })
 }

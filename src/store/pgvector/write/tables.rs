@@ -103,6 +103,10 @@ impl Change<'_> {
         for sql in &make.indexes {
             self.execute(sql).await?;
         }
+        // How often each value is there is known of an index only once it is looked at, and by that
+        // a filtered search is planned.
+        self.execute(&format!("analyze {}", known.points_table()))
+            .await?;
         let text = serde_json::to_string(schema)?;
         let sql = format!(
             "insert into {CATALOGUE}.payload_indexes (cid, path, ino, schema, state) \

@@ -147,6 +147,7 @@ fn change(known: &Known, update: &UpdateVectorsOp) -> Result<Plan> {
         gate,
         steps,
         number,
+        named: None,
         wanted: Some((0, wanted)),
     })
 }
@@ -195,6 +196,7 @@ fn remove(known: &Known, wanted: &[PointId], names: &[String]) -> Result<Plan> {
         gate: Gate::Shared,
         steps: vec![mark(known, keys), Step::new(removal, values)],
         number: 0,
+        named: None,
         wanted: Some((0, wanted.to_vec())),
     })
 }
@@ -206,6 +208,7 @@ fn remove_by_filter(known: &Known, filter: &Filter, names: &[String]) -> Result<
         gate: Gate::Alone,
         steps: vec![filtered_removal(known, &tables, &condition, values)],
         number: 0,
+        named: None,
         wanted: None,
     })
 }
