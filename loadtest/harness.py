@@ -20,15 +20,20 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOADTEST = ROOT / "loadtest"
+
+CLIENT_VENV = ROOT / "target" / "loadtest-client"
+CLIENT_REQUIREMENTS = ("qdrant-client==1.18.0", "numpy==2.4.6")
 
 READY_SECONDS_MAX = 20
 END_SECONDS_MAX = 10
@@ -265,6 +270,25 @@ def start_redis(harness):
     redis = Redis(harness)
     redis.start()
     return redis
+
+
+# --- The Python client and numpy ------------------------------------------------------------
+
+
+def run_with_client():
+    """Goes on in the virtual environment that has the client, which is made when it is missing."""
+    python = CLIENT_VENV / "bin" / "python"
+    if Path(sys.prefix) == CLIENT_VENV:
+        return
+    ready = CLIENT_VENV / "ready"
+    if not ready.exists() or ready.read_text() != "\n".join(CLIENT_REQUIREMENTS):
+        print(f"installing {' and '.join(CLIENT_REQUIREMENTS)} into {CLIENT_VENV}", file=sys.stderr)
+        venv.create(CLIENT_VENV, with_pip=True, clear=True)
+        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if subprocess.run([*command, *CLIENT_REQUIREMENTS], check=False).returncode != 0:
+            raise Failure("the Python client could not be installed")
+        ready.write_text("\n".join(CLIENT_REQUIREMENTS))
+    os.execv(python, [python, *sys.argv])
 
 
 # --- Building -------------------------------------------------------------------------------
