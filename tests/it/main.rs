@@ -32,6 +32,7 @@ mod near;
 mod oversize;
 mod passing;
 mod pgvector;
+mod pgvector_speed;
 mod protocols;
 mod redis;
 mod shutdown;
