@@ -207,9 +207,7 @@ impl Pool {
     ) -> Result<Vec<Vec<Row>>, Fault> {
         let client = self.living(doing).await?;
         let timeout = self.limits.write_timeout.as_millis();
-        let begin = format!(
-            "begin; set local statement_timeout = {timeout}; set local plan_cache_mode = auto"
-        );
+        let begin = format!("begin; set local statement_timeout = {timeout}");
         let sent = send(&client, doing, &begin, steps).await;
         if let Err(fault) = &sent {
             self.learn(fault);
@@ -318,15 +316,15 @@ async fn send(
 }
 
 /// What holds for every session. The schema of the extension is found there, for it may be in any.
-/// Reads are planned for the values they come with: what a filter lets through decides which plan
-/// suits. Compiling a plan would take longer than most of them run.
+/// Statements that are to be planned for the values they come with see to that themselves
+/// (`filter_sql::planned_anew`). Compiling a plan would take longer than most of them run.
 fn session(limits: &Limits) -> String {
     let timeout = limits.read_timeout.as_millis();
     format!(
         "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '10min'; \
          set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
          set standard_conforming_strings = on; \
-         set jit = off; set qd.own = 'on'; set plan_cache_mode = force_custom_plan; \
+         set jit = off; set qd.own = 'on'; set plan_cache_mode = auto; \
          select set_config('search_path', coalesce((select quote_ident(n.nspname) \
          from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
          where e.extname = 'vector'), 'public'), false); {ann}",

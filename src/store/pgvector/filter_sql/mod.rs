@@ -50,6 +50,14 @@ pub(super) fn condition(filter: &Filter, known: &Known, params: &mut Params) -> 
     Ok(sql)
 }
 
+/// A condition that is always true, and that keeps PostgreSQL from planning a statement once for
+/// whatever values: which of them a filter lets through, or how many are wanted, decides which
+/// plan suits. With its value it is nothing. Without, it looks dearer than any plan for values.
+pub(super) fn planned_anew(known: &Known, params: &mut Params) -> String {
+    let (one, points) = (params.push(Param::Int(1)), known.points_table());
+    format!("({one} = 1 or (select count(*) from {points} one, {points} other) > 0)")
+}
+
 /// What a condition is about: a point, or one object in an array of its payload.
 struct Scope {
     /// The object, in SQL.

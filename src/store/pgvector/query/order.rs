@@ -12,7 +12,7 @@ use super::refused;
 use super::search::{Scope, hit};
 use crate::store::pgvector::catalog::Known;
 use crate::store::pgvector::filter_sql::path::Path;
-use crate::store::pgvector::filter_sql::{Param, Params};
+use crate::store::pgvector::filter_sql::{self, Param, Params};
 use crate::store::pgvector::ids;
 use crate::store::pgvector::link::Fault;
 
@@ -42,15 +42,15 @@ pub(in crate::store::pgvector) async fn by_id(
 ) -> Result<Vec<Hit>, Fault> {
     let mut params = Params::default();
     let mut conditions: Vec<_> = scope.condition(known, &mut params)?.into_iter().collect();
+    // How many are wanted decides whether the ids are walked along or sorted.
+    if conditions.is_empty() {
+        conditions.push(filter_sql::planned_anew(known, &mut params));
+    }
     if let Some(first) = first {
         let first = params.push(Param::Bytes(ids::key(first)));
         conditions.push(format!("c.id >= {first}::bytea"));
     }
-    let condition = if conditions.is_empty() {
-        "true".to_owned()
-    } else {
-        conditions.join(" and ")
-    };
+    let condition = conditions.join(" and ");
     let limit = params.push(bounded(limit));
     let text = format!(
         "select c.pid, c.id, c.ver{brought} from \

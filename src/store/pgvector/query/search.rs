@@ -25,6 +25,10 @@ const DOING: &str = "search";
 /// Beyond the limit so many more are fetched, and a tenth: the last digit of a distance may differ
 /// between here and there, and must not decide who is seen.
 const SPARE: usize = 8;
+/// As many candidates as there are for the limits that most clients ask for, or somewhat more. With
+/// one of these in its text a statement needs to be planned only once, and planning is a tenth of a
+/// search.
+const USUAL_CANDIDATES: [usize; 8] = [9, 11, 13, 18, 28, 38, 58, 110];
 /// A query of more rows is answered by looking at every point.
 const ROWS_MAX: usize = 256;
 /// After so many points other tasks get their turn.
@@ -47,7 +51,11 @@ impl Scope {
     ) -> Result<Option<String>, Fault> {
         match self {
             Self::All(None) => Ok(None),
-            Self::All(Some(filter)) => Ok(Some(filter_sql::condition(filter, known, params)?)),
+            Self::All(Some(filter)) => {
+                let condition = filter_sql::condition(filter, known, params)?;
+                let anew = filter_sql::planned_anew(known, params);
+                Ok(Some(format!("({condition}) and {anew}")))
+            }
             Self::Points(pids) => {
                 let pids = params.push(Param::Ints(pids.clone()));
                 Ok(Some(format!("c.pid = any({pids}::bigint[])")))
@@ -209,7 +217,11 @@ impl Search<'_> {
             }
         };
         let condition = self.wanted.scope.condition(self.known, &mut params)?;
-        let limit = params.push(Param::Int(i64::try_from(candidates).unwrap_or(i64::MAX)));
+        let usual = USUAL_CANDIDATES.iter().find(|usual| **usual >= candidates);
+        let limit = match usual.filter(|_| condition.is_none() && plan == Plan::Index) {
+            Some(usual) => usual.to_string(),
+            None => params.push(Param::Int(i64::try_from(candidates).unwrap_or(i64::MAX))),
+        };
         let (table, points) = (&self.table.table, self.known.points_table());
         let text = match (condition, plan) {
             // What the index leads to is at hand.
@@ -349,7 +361,7 @@ impl Search<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Plan {
     Index,
     Exact,
