@@ -42,4 +42,5 @@ mod tenant;
 mod tenant_lookup;
 mod tenant_traffic;
 mod tls;
+mod twins;
 mod upstream_faults;

@@ -141,9 +141,16 @@ fn refused(doing: &'static str, error: &DbError) -> Error {
     let code = error.code();
     let own = |kind, retry| Error::new(kind, Origin::Pgvector, retry, doing);
     let made = match class(code) {
-        _ if *code == SqlState::QUERY_CANCELED => {
+        _ if [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE].contains(code) => {
             let text = "PostgreSQL did not answer in time";
             Error::new(ErrorKind::Timeout, Origin::Pgvector, Retry::Safe, text)
+        }
+        // Whoever may be answered by a newer catalogue was. Nothing is made anew here: an empty
+        // catalogue would tell clients that their collections never were.
+        _ if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code) => {
+            let text = "a table of Outrigger is not in the database any more; restore it from a \
+                        backup, or, if all of them are gone, start Outrigger again";
+            Error::new(ErrorKind::Unavailable, Origin::Pgvector, Retry::Safe, text)
         }
         _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => own(ErrorKind::Internal, Retry::Never),
         _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {

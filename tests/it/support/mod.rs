@@ -6,6 +6,7 @@
 //! of HTTP/2 are nothing to write by hand.
 
 pub(crate) mod ask;
+pub(crate) mod dice;
 pub(crate) mod folder;
 pub(crate) mod h2;
 pub(crate) mod pattern;

@@ -1,0 +1,207 @@
+//! Where the engine leaves its own answer open, and shows it: a filter that it answers in two ways,
+//! by an index and by a look at each point; points of one score, of which any may be the last that
+//! goes up from a prefetch; words that it still counts for points that do not have them any more.
+//! Each is shown by asking the engine again, or it is no excuse.
+
+use serde_json::{Value, json};
+
+use super::equal::{rank, same, stripped};
+use super::filter::looked_at_each;
+use super::{Asked, NAME, Twins};
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Excuse {
+    /// The engine says the same as pgvector once it looks at each point.
+    EngineDisagreesWithItself,
+    /// The engine says the same as pgvector once it is given the same points afresh: how much a
+    /// word weighs is counted by what was ever written.
+    EngineCountsWhatIsGone,
+    /// Points of one score, somewhere below.
+    Ties,
+    /// A formula fails for several points, and each names another.
+    FormulaFails,
+}
+
+impl Twins {
+    pub(super) async fn excuse(
+        &mut self,
+        asked: &Asked,
+        embedded: &(u16, Value),
+        pgvector: &(u16, Value),
+    ) -> Option<Excuse> {
+        let fails = |answer: &(u16, Value)| {
+            let text = answer.1["status"]["error"].as_str().unwrap_or_default();
+            text.contains("non-finite number")
+                || text.contains("in the payload and/or in the formula")
+        };
+        if fails(embedded) && fails(pgvector) {
+            return Some(Excuse::FormulaFails);
+        }
+        let mut again = asked.clone();
+        if rewritten(&mut again.body) {
+            let plain = self.embedded.ask(&again).await;
+            let is_same = plain.0 == pgvector.0
+                && same(&stripped(asked, &plain.1), &stripped(asked, &pgvector.1));
+            if is_same {
+                return Some(Excuse::EngineDisagreesWithItself);
+            }
+        }
+        if self.is_told_afresh(asked, pgvector).await {
+            return Some(Excuse::EngineCountsWhatIsGone);
+        }
+        let collection = asked
+            .target
+            .split("/points")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        if asked.target.contains("/points/query") && self.ties(&collection, &again.body).await {
+            return Some(Excuse::Ties);
+        }
+        None
+    }
+
+    /// Whether the engine says what pgvector says, of a collection that it is given as it now
+    /// stands. Only of words that weigh more when they are rare.
+    async fn is_told_afresh(&mut self, asked: &Asked, pgvector: &(u16, Value)) -> bool {
+        let own = format!("/collections/{NAME}");
+        let Some(rest) = asked.target.strip_prefix(&format!("{own}/points/")) else {
+            return false;
+        };
+        let info = self.tell("GET", own.clone(), Value::Null).await;
+        let params = &info["config"]["params"];
+        let is_weighed = |sparse: &Value| sparse["modifier"] == "idf";
+        let sparse = params["sparse_vectors"].as_object();
+        if !sparse.is_some_and(|sparse| sparse.values().any(is_weighed)) {
+            return false;
+        }
+        let afresh = "/collections/afresh";
+        self.tell("DELETE", afresh.to_owned(), Value::Null).await;
+        let config = json!({
+            "vectors": params["vectors"], "sparse_vectors": params["sparse_vectors"],
+        });
+        self.tell("PUT", afresh.to_owned(), config).await;
+        for (field, schema) in info["payload_schema"].as_object().into_iter().flatten() {
+            let mut index = schema["params"].clone();
+            if index.is_null() {
+                index = schema["data_type"].clone();
+            }
+            let index = json!({"field_name": field, "field_schema": index});
+            self.tell("PUT", format!("{afresh}/index?wait=true"), index)
+                .await;
+        }
+        let all = json!({"limit": 1000, "with_payload": true, "with_vector": true});
+        let all = self.tell("POST", format!("{own}/points/scroll"), all).await;
+        let points = json!({"points": all["points"]});
+        self.tell("PUT", format!("{afresh}/points?wait=true"), points)
+            .await;
+        let mut again = asked.clone();
+        again.target = format!("{afresh}/points/{rest}");
+        let mut is_same = false;
+        for _ in 0..2 {
+            let answer = self.embedded.ask(&again).await;
+            is_same |= answer.0 == pgvector.0
+                && same(&stripped(asked, &answer.1), &stripped(asked, &pgvector.1));
+            // And, as above, with a look at each point.
+            rewritten(&mut again.body);
+        }
+        self.tell("DELETE", afresh.to_owned(), Value::Null).await;
+        is_same
+    }
+
+    /// What the engine says to a request that it does not refuse.
+    async fn tell(&mut self, method: &'static str, target: String, body: Value) -> Value {
+        let asked = Asked::new("excuse", method, target, body);
+        let (status, answer) = self.embedded.ask(&asked).await;
+        assert_eq!(status, 200, "{asked:?}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Whether points score the same in what a query is made from.
+    async fn ties(&mut self, collection: &str, body: &Value) -> bool {
+        for search in body
+            .get("searches")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            if Box::pin(self.ties(collection, search)).await {
+                return true;
+            }
+        }
+        let mut parts = match body.get("prefetch") {
+            Some(Value::Array(parts)) => parts.clone(),
+            Some(Value::Null) | None => Vec::new(),
+            Some(part) => vec![part.clone()],
+        };
+        let query = &body["query"];
+        if query.get("mmr").is_some() {
+            // What novelty chooses from.
+            let mut nearest = body.clone();
+            nearest["query"] = query["nearest"].clone();
+            let most = query["mmr"]["candidates_limit"].as_u64();
+            nearest["limit"] = json!(most.or(body["limit"].as_u64()).unwrap_or(10));
+            nearest.as_object_mut().unwrap().remove("offset");
+            parts.push(nearest);
+        }
+        for part in parts {
+            if Box::pin(self.ties(collection, &part)).await {
+                return true;
+            }
+            let mut alone = part.clone();
+            let merged = [&part["filter"], &body["filter"]].map(Clone::clone);
+            alone["filter"] =
+                json!({"must": merged.iter().filter(|f| !f.is_null()).collect::<Vec<_>>()});
+            alone["limit"] = json!(part["limit"].as_u64().unwrap_or(10) + 1);
+            for key in [
+                "with_vector",
+                "with_payload",
+                "group_by",
+                "group_size",
+                "with_lookup",
+            ] {
+                alone.as_object_mut().unwrap().remove(key);
+            }
+            let asked = Asked::new("ties", "POST", format!("{collection}/points/query"), alone);
+            let found = self.embedded.ask(&asked).await.1;
+            let hits = found["result"]["points"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            // In the order of their ids all score 1, and tie in nothing.
+            let is_ranked = !part["query"].is_null();
+            let near = |pair: &[Value]| {
+                let (Some(one), Some(other)) = (rank(&pair[0]), rank(&pair[1])) else {
+                    return false;
+                };
+                (one - other).abs() <= 1e-6 * one.abs().max(other.abs()).max(1e-2)
+            };
+            if is_ranked && hits.windows(2).any(near) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Puts every filter of a request into the form in which each point is looked at.
+fn rewritten(value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) => {
+            let mut has_any = false;
+            for (key, inner) in map.iter_mut() {
+                if key == "filter" && inner.is_object() {
+                    *inner = looked_at_each(inner);
+                    has_any = true;
+                } else {
+                    has_any |= rewritten(inner);
+                }
+            }
+            has_any
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |any, item| rewritten(item) || any),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
