@@ -1,5 +1,5 @@
 //! What a write must satisfy before it goes into the log: vectors that the collection has, of the
-//! size and the kind it has them in.
+//! size and the kind it has them in, and payloads that can be read again.
 //!
 //! The engine finds most of this out itself, but point by point, after others are written; and a
 //! ragged multi-vector or a sparse one with unequal halves makes it panic.
@@ -7,14 +7,19 @@
 use std::collections::HashMap;
 
 use qdrant_edge::{
-    DEFAULT_VECTOR_NAME, EdgeConfig, OperationError, PointInsertOperations, PointOperations,
-    PointStructPersisted, UpdateOperation, VectorNameOperations, VectorOperations, VectorPersisted,
-    VectorStructPersisted,
+    DEFAULT_VECTOR_NAME, EdgeConfig, OperationError, PayloadOps, PointInsertOperations,
+    PointOperations, PointStructPersisted, SetPayloadOp, UpdateOperation, VectorNameOperations,
+    VectorOperations, VectorPersisted, VectorStructPersisted,
 };
+
+use serde_json::Value;
 
 use super::refused::refused;
 use crate::error::Result;
 use crate::wire::rest::refuse;
+
+/// What serde_json reads without being told otherwise.
+const PAYLOAD_DEPTH_MAX: usize = 127;
 
 pub(super) fn operation(config: &EdgeConfig, operation: &UpdateOperation) -> Result<()> {
     match operation {
@@ -37,7 +42,37 @@ pub(super) fn operation(config: &EdgeConfig, operation: &UpdateOperation) -> Res
             VectorOperations::DeleteVectorsByFilter(_, given) => names(config, given),
         },
         UpdateOperation::VectorNameOperation(operation) => vector_name(config, operation),
-        UpdateOperation::PayloadOperation(_) | UpdateOperation::FieldIndexOperation(_) => Ok(()),
+        UpdateOperation::PayloadOperation(operation) => match operation {
+            PayloadOps::SetPayload(set) => not_too_deep(set),
+            PayloadOps::OverwritePayload(_)
+            | PayloadOps::DeletePayload(_)
+            | PayloadOps::ClearPayload { .. }
+            | PayloadOps::ClearPayloadByFilter(_) => Ok(()),
+        },
+        UpdateOperation::FieldIndexOperation(_) => Ok(()),
+    }
+}
+
+/// The parser of requests lets nothing in that is deeper than a parser of payloads reads, but for a
+/// path that is long. The engine stores what is under it, and from then on fails at every call that
+/// comes by that point, and at every start.
+fn not_too_deep(set: &SetPayloadOp) -> Result<()> {
+    let above = set.key.as_ref().map_or(0, |key| 1 + key.rest.len());
+    let under = set.payload.0.values().map(depth).max().unwrap_or(0);
+    if above + 1 + under <= PAYLOAD_DEPTH_MAX {
+        return Ok(());
+    }
+    Err(refuse::wrong_input(&format!(
+        "a payload may be nested {PAYLOAD_DEPTH_MAX} levels deep, and `key` leads deeper"
+    )))
+}
+
+/// How many objects and arrays are inside one another.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 

@@ -152,7 +152,8 @@ fn told_on((store, _ground): Ground, told: impl AsyncFn(&Victim)) {
 
         told(&victim).await;
 
-        let grown = victim.process.memory_peak_kib() - before;
+        // As the kernel counts it, the most may become a little less.
+        let grown = victim.process.memory_peak_kib().saturating_sub(before);
         assert!(grown < MEMORY_KIB_MAX, "it took {grown} KiB");
         let found = victim
             .ok("POST", "/collections/docs/points/search", &usual)

@@ -159,6 +159,7 @@ fn refused(doing: &'static str, error: &DbError) -> Error {
         "08" | "28" | "3D" | "53" | "57" | "58" => own(ErrorKind::Unavailable, Retry::Safe),
         "40" => own(ErrorKind::Busy, Retry::Safe),
         "22" => refuse::wrong_input("a value of the request cannot be stored or compared"),
+        "54" => refuse::wrong_input("the request goes deeper, or is longer, than PostgreSQL takes"),
         _ => own(ErrorKind::Internal, Retry::Never),
     };
     made.with_source(said(error))

@@ -21,8 +21,8 @@ pub(super) struct Shape {
     pub(super) sparse: Vec<(String, bool)>,
 }
 
-const DENSE_NAMES: [&str; 5] = ["a", "v'1", "имя", "x\"y\\", "B"];
-const SPARSE_NAMES: [&str; 3] = ["words", "rare", "sp'\"arse"];
+const DENSE_NAMES: [&str; 5] = ["a", "v'1", "имя", "x;y $1", "B"];
+const SPARSE_NAMES: [&str; 3] = ["words", "rare", "sp'arse"];
 const DISTANCES: [&str; 4] = ["Cosine", "Dot", "Euclid", "Manhattan"];
 
 impl Shape {

@@ -75,6 +75,12 @@ pub(in crate::store::pgvector) async fn carried(
             WithVector::Bool(true) => known.vectors.keys().map(String::as_str).collect(),
             WithVector::Selector(names) => names.iter().map(String::as_str).collect(),
         };
+        // Qdrant counts a vector that is asked for twice as two, and so says the name even of the
+        // one that has none.
+        let is_default_twice = match vector {
+            WithVector::Selector(names) => names.iter().filter(|name| name.is_empty()).count() > 1,
+            WithVector::Bool(_) => false,
+        };
         let each = names
             .iter()
             .map(|name| vectors_of(reader, known, pids, name));
@@ -82,6 +88,9 @@ pub(in crate::store::pgvector) async fn carried(
         for (name, vectors) in names.iter().zip(try_join_all(each).await?) {
             for (pid, vector) in vectors {
                 let named = all.entry(pid).or_default();
+                if is_default_twice && name.is_empty() {
+                    named.push(((*name).to_owned(), vector.clone()));
+                }
                 named.push(((*name).to_owned(), vector));
             }
         }
