@@ -106,7 +106,7 @@ pub(super) fn cache_settings(settings: &Settings) -> Result<CacheSettings> {
     let collections = settings.collections.iter().map(|(name, own)| {
         let policy = CollectionPolicy {
             enabled: own.cache,
-            ttl: own.ttl,
+            ttl: own.ttl_beside(of.ttl),
             tenant_key: own.tenant_key.clone(),
         };
         (name.clone(), policy)
@@ -169,6 +169,7 @@ fn pgvector_settings(of: &config::Store, settings: &Settings) -> Result<Pgvector
         write_timeout: of.write_timeout,
         slow_timeout: of.slow_timeout,
         data_dir: settings.data_dir.clone(),
+        adopted: settings.adopted(),
     })
 }
 

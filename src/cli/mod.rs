@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the answer is no, 2 wrong usage or settings, 3 something outside failed.
 
+mod bootstrap;
 mod config_check;
 mod demo;
 mod desk;
@@ -46,6 +47,15 @@ enum Action {
     },
     /// A sidecar of its own, a small data set, searches, a table; nothing is left afterwards.
     Demo {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks for tables with vectors in a database, and prints settings that show them as collections.
+    Bootstrap {
+        /// The database: postgres://USER@HOST/DATABASE. Nothing in it is changed.
+        #[arg(long, value_name = "URL")]
+        adopt: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -134,6 +144,7 @@ pub fn run() -> ExitCode {
         Action::Config {
             action: ConfigAction::Check { json },
         } => config_check::run(&command.flags, json),
+        Action::Bootstrap { adopt, json } => bootstrap::run(&adopt, json),
         Action::Stats { json } => stats::run(&command.flags, json),
         Action::Demo { json } => demo::run(&command.flags, json),
     }

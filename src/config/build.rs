@@ -207,12 +207,7 @@ fn collections(reader: &mut Reader<'_>) -> BTreeMap<String, Collection> {
 }
 
 fn collection(mut section: Section<'_, '_>) -> Collection {
-    let frameworks = [
-        ("mem0", Adopt::Mem0),
-        ("langchain", Adopt::Langchain),
-        ("llamaindex", Adopt::Llamaindex),
-        ("dify", Adopt::Dify),
-    ];
+    let makers = Adopt::ALL.map(|maker| (maker.as_str(), maker));
     let distances = [
         ("Cosine", Distance::Cosine),
         ("Dot", Distance::Dot),
@@ -224,12 +219,28 @@ fn collection(mut section: Section<'_, '_>) -> Collection {
         cache: section.maybe_switch("cache"),
         ttl: section.maybe_duration("ttl", LIFETIME),
         tenant_key: section.maybe_name("tenant_key"),
-        adopt: section.maybe_choice("adopt", &frameworks),
+        adopt: section.maybe_choice("adopt", &makers),
         table: section.maybe_name("table"),
+        source: section.maybe_name("source"),
+        discriminator: section.maybe_name("discriminator"),
         id: section.maybe_name("id"),
         vector: section.maybe_name("vector"),
+        vectors: named_vectors(&mut section),
+        size: section.maybe_whole("size", "of dimensions", 1..=16_000),
         payload: section.maybe_name("payload"),
         distance: section.maybe_choice("distance", &distances),
         writable: section.maybe_switch("writable"),
     }
+}
+
+/// `vectors.NAME = "COLUMN"`, the names being anybody's.
+fn named_vectors(section: &mut Section<'_, '_>) -> BTreeMap<String, String> {
+    let prefix = section.prefix.child("vectors");
+    let names = section.reader.layers.names_below(&prefix);
+    let mut of = section.reader.section(prefix);
+    let columns = names.into_iter().filter_map(|name| {
+        let column = of.maybe_child(&name)?;
+        Some((name, column))
+    });
+    columns.collect()
 }

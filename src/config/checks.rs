@@ -6,7 +6,7 @@
 use super::mistake::Mistake;
 use super::raw::Key;
 use super::secret::Secret;
-use super::settings::Settings;
+use super::settings::{Adopt, Settings, Store};
 use crate::model::{Mode, StoreKind};
 
 pub(super) struct Checks<'s> {
@@ -28,6 +28,7 @@ pub(super) fn check(settings: &Settings, so_far: &[Mistake]) -> Vec<Mistake> {
     checks.keys_differ();
     checks.modes_have_their_stores();
     checks.stores_differ();
+    checks.tables_are_adopted_as_a_whole();
     checks.found
 }
 
@@ -132,6 +133,56 @@ impl Checks<'_> {
             let problem = format!("{mode} needs a secondary store, and there is none");
             let cure = "set secondary.kind and secondary.url, or use primary_only";
             self.add(&key, problem, cure.to_owned());
+        }
+    }
+
+    fn tables_are_adopted_as_a_whole(&mut self) {
+        let settings = self.settings;
+        for (name, own) in &settings.collections {
+            let prefix = Key::of("collections").child(name);
+            let given = [
+                ("source", own.source.is_some()),
+                ("discriminator", own.discriminator.is_some()),
+                ("id", own.id.is_some()),
+                ("vector", own.vector.is_some()),
+                ("size", own.size.is_some()),
+                ("payload", own.payload.is_some()),
+                ("distance", own.distance.is_some()),
+                ("writable", own.writable.is_some()),
+                ("vectors", !own.vectors.is_empty()),
+            ];
+            let adopt = prefix.child("adopt").to_string();
+            if own.is_adopted() {
+                let key = match own.adopt {
+                    Some(_) => adopt,
+                    None => prefix.child("table").to_string(),
+                };
+                let has_tables = |store: &Store| store.kind == StoreKind::Pgvector;
+                let secondary = settings.secondary.as_ref();
+                if !has_tables(&settings.primary) && !secondary.is_some_and(has_tables) {
+                    let problem = "adopts a table, and no store is of kind pgvector".to_owned();
+                    let cure = "set primary.kind = \"pgvector\" and primary.url, or remove it";
+                    self.add(&key, problem, cure.to_owned());
+                }
+                let is_by_hand = matches!(own.adopt, None | Some(Adopt::Table));
+                if is_by_hand && own.source.is_some() != own.discriminator.is_some() {
+                    let (there, lacking) = match own.source {
+                        Some(_) => ("source", "discriminator"),
+                        None => ("discriminator", "source"),
+                    };
+                    let problem = format!("is given, and {lacking} is not");
+                    let cure = "discriminator names a column, source the value that it has in the \
+                                rows of this collection; give both or neither";
+                    self.add(&prefix.child(there).to_string(), problem, cure.to_owned());
+                }
+            } else if let Some((there, _)) = given.iter().find(|(_, is_given)| *is_given)
+                && self.is_right(&[&adopt])
+            {
+                let problem = "is given, and neither adopt nor table is".to_owned();
+                let cure = "adopt names the framework that made the table, table the table; or \
+                            remove it";
+                self.add(&prefix.child(there).to_string(), problem, cure.to_owned());
+            }
         }
     }
 

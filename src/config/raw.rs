@@ -194,6 +194,16 @@ impl Layers {
         names
     }
 
+    /// The next segments of all keys below a table.
+    pub(super) fn names_below(&self, table: &Key) -> Vec<String> {
+        let below = self.values.keys().filter(|key| key.starts_with(table));
+        let mut names: Vec<String> = below
+            .filter_map(|key| key.segments().get(table.segments().len()).cloned())
+            .collect();
+        names.dedup();
+        names
+    }
+
     /// Adds a TOML document. Where it cannot be read the mistakes are returned, and nothing of it
     /// is added: half a document would be judged unjustly.
     pub(super) fn put_document(

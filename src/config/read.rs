@@ -186,6 +186,13 @@ impl Section<'_, '_> {
         self.maybe_parsed(name, "a name, not empty", non_empty)
     }
 
+    /// A name under a key that may hold dots itself.
+    pub(super) fn maybe_child(&mut self, name: &str) -> Option<String> {
+        let key = self.prefix.child(name);
+        let read = |given: &Given| read_parsed(given, "a name, not empty", non_empty);
+        self.look_at(key, Need::Optional, str::to_owned, read)
+    }
+
     pub(super) fn path(&mut self, name: &str) -> PathBuf {
         self.parsed(name, "a path", non_empty)
             .map(PathBuf::from)
@@ -252,7 +259,16 @@ impl Section<'_, '_> {
         mask: impl Fn(&str) -> String,
         read: impl FnOnce(&Given) -> Read<T>,
     ) -> Option<T> {
-        let key = self.prefix.join(name);
+        self.look_at(self.prefix.join(name), need, mask, read)
+    }
+
+    fn look_at<T>(
+        &mut self,
+        key: Key,
+        need: Need,
+        mask: impl Fn(&str) -> String,
+        read: impl FnOnce(&Given) -> Read<T>,
+    ) -> Option<T> {
         self.reader.asked.insert(key.clone(), need);
         let Some(given) = self.reader.layers.get(&key) else {
             if need == Need::Default {

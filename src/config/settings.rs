@@ -13,8 +13,24 @@ use super::secret::Secret;
 use super::url::StoreUrl;
 use crate::model::{Mode, Role, StoreKind};
 
+/// How long answers of adopted tables are kept where nobody says.
+const ADOPTED_TTL: Duration = Duration::from_secs(5);
 /// What is in force of a collection's own keys.
-const COLLECTION_SERVED: [&str; 3] = ["cache", "tenant_key", "ttl"];
+const COLLECTION_SERVED: [&str; 13] = [
+    "adopt",
+    "cache",
+    "discriminator",
+    "distance",
+    "id",
+    "payload",
+    "size",
+    "source",
+    "table",
+    "tenant_key",
+    "ttl",
+    "vector",
+    "writable",
+];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
 const NOT_SERVED_YET: [&str; 9] = [
@@ -68,13 +84,21 @@ impl Settings {
         }
     }
 
+    /// The collections that are tables of others.
+    pub fn adopted(&self) -> BTreeMap<String, Collection> {
+        let adopted = self.collections.iter().filter(|(_, own)| own.is_adopted());
+        adopted
+            .map(|(name, own)| (name.clone(), own.clone()))
+            .collect()
+    }
+
     /// The keys that somebody set and that this version does not act on: the start warns of them.
     pub fn not_served_yet(&self) -> Vec<String> {
         let is_idle = |key: &&String| {
-            // Of what a collection has of its own, only the cache's part is served.
+            // Of what a collection has of its own, the mode is not served.
             if let Some(own) = key.strip_prefix("collections.") {
                 let field = own.rsplit('.').next().unwrap_or_default();
-                return !COLLECTION_SERVED.contains(&field);
+                return !COLLECTION_SERVED.contains(&field) && !own.contains(".vectors.");
             }
             NOT_SERVED_YET.iter().any(|idle| {
                 key.strip_prefix(idle)
@@ -214,22 +238,79 @@ pub struct Collection {
     pub cache: Option<bool>,
     pub ttl: Option<Duration>,
     pub tenant_key: Option<String>,
+    /// The keys from here on say which table is shown as this collection, and how.
     pub adopt: Option<Adopt>,
     pub table: Option<String>,
+    /// The framework's own name of the collection, or the value of the discriminator.
+    pub source: Option<String>,
+    pub discriminator: Option<String>,
     pub id: Option<String>,
     pub vector: Option<String>,
+    /// Further vectors: the name that clients know, and the column.
+    pub vectors: BTreeMap<String, String>,
+    pub size: Option<u32>,
     pub payload: Option<String>,
     pub distance: Option<Distance>,
     pub writable: Option<bool>,
 }
 
-/// The framework that made a table, and so how its rows look as points.
+impl Collection {
+    /// Whether it is a table that was there already.
+    pub fn is_adopted(&self) -> bool {
+        self.adopt.is_some() || self.table.is_some()
+    }
+
+    /// How long its answers are kept, where those of others are kept for `common`; none where it
+    /// is no different.
+    pub fn ttl_beside(&self, common: Duration) -> Option<Duration> {
+        // Others write to such a table too, and do not tell.
+        let adopted = self.is_adopted().then_some(ADOPTED_TTL.min(common));
+        self.ttl.or(adopted)
+    }
+}
+
+/// Who made a table, and so how its rows look as points.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Adopt {
     Mem0,
     Langchain,
+    LangchainJs,
     Llamaindex,
     Dify,
+    OpenWebui,
+    Anythingllm,
+    Vecs,
+    /// Somebody, by hand.
+    Table,
+}
+
+impl Adopt {
+    pub const ALL: [Self; 9] = [
+        Self::Mem0,
+        Self::Langchain,
+        Self::LangchainJs,
+        Self::Llamaindex,
+        Self::Dify,
+        Self::OpenWebui,
+        Self::Anythingllm,
+        Self::Vecs,
+        Self::Table,
+    ];
+
+    /// As it is written in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mem0 => "mem0",
+            Self::Langchain => "langchain",
+            Self::LangchainJs => "langchain_js",
+            Self::Llamaindex => "llamaindex",
+            Self::Dify => "dify",
+            Self::OpenWebui => "open_webui",
+            Self::Anythingllm => "anythingllm",
+            Self::Vecs => "vecs",
+            Self::Table => "table",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -78,7 +78,7 @@ impl StoreUrl {
     /// PostgreSQL. Kept as typed but for the driver that SQLAlchemy wants in the scheme
     /// (`postgresql+psycopg://`), which is dropped. Several hosts and none (a socket named in the
     /// query) are allowed.
-    pub(super) fn parse_postgres(text: &str) -> Result<Self, &'static str> {
+    pub fn parse_postgres(text: &str) -> Result<Self, &'static str> {
         let text = text.trim();
         let not_postgres = "is not postgres://";
         let (scheme, rest) = text.split_once("://").ok_or(not_postgres)?;

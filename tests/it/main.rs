@@ -14,6 +14,7 @@
 mod support;
 
 mod admin;
+mod adopt;
 mod auth;
 mod bodies;
 mod breaker;

@@ -345,3 +345,29 @@ fn a_collection_is_named_as_qdrant_allows() {
         .settings;
     assert_eq!(settings.collections["a.b"].cache, Some(false));
 }
+
+#[test]
+fn a_table_is_adopted_as_a_whole_and_by_a_store_that_has_tables() {
+    let text = "[collections.a]\nid = 'x'\n[collections.b]\ntable = 't'\nsource = 's'\n\
+                [collections.c]\nadopt = 'mem1'\n[collections.d.vectors]\n'a.b' = 'v'\n\
+                [collections.e]\nadopt = 'mem0'\ncolumn = 'x'\n";
+    let of = |kind: &str| mistakes("adopted", &format!("{text}[primary]\n{kind}\n"), &[]);
+    let found = of("kind = 'pgvector'\nurl = 'postgres://u@h/d'");
+    for expected in [
+        "collections.c.adopt: \"mem1\" is not allowed",
+        "collections.e.column: is not a setting",
+        "collections.a.id: is given, and neither adopt nor table is",
+        "collections.b.source: is given, and discriminator is not",
+        "collections.d.vectors: is given, and neither adopt nor table is",
+    ] {
+        let has = found.iter().any(|mistake| mistake.contains(expected));
+        assert!(has, "{expected}\n{found:#?}");
+    }
+    assert_eq!(found.len(), 5, "{found:#?}");
+    let found = of("kind = 'embedded'");
+    let expected = "collections.e.adopt: adopts a table, and no store is of kind pgvector";
+    assert!(
+        found.iter().any(|mistake| mistake.contains(expected)),
+        "{found:#?}"
+    );
+}

@@ -99,6 +99,8 @@ impl Abilities {
 pub(super) struct Effort {
     candidates: usize,
     iterative_scan: bool,
+    /// Lists of an IVFFlat index.
+    probes: Option<usize>,
 }
 
 impl Effort {
@@ -109,7 +111,12 @@ impl Effort {
         Self {
             candidates: candidates.clamp(1, EFFORT_MAX),
             iterative_scan: abilities.iterative_scan,
+            probes: None,
         }
+    }
+
+    pub(super) fn with_probes(self, probes: Option<usize>) -> Self {
+        Self { probes, ..self }
     }
 
     /// Enough for both.
@@ -122,7 +129,7 @@ impl Effort {
 
     /// Whether every session searches so that has not been told otherwise.
     pub(super) fn is_usual(&self) -> bool {
-        self.candidates == EFFORT_DEFAULT
+        self.candidates == EFFORT_DEFAULT && self.probes.is_none()
     }
 
     pub(super) fn settings(&self) -> Vec<(&'static str, String)> {
@@ -130,6 +137,12 @@ impl Effort {
         if self.iterative_scan {
             settings.push(("hnsw.iterative_scan", "relaxed_order".to_owned()));
             settings.push(("hnsw.max_scan_tuples", SCANNED_MAX.to_string()));
+        }
+        if let Some(probes) = self.probes {
+            settings.push(("ivfflat.probes", probes.to_string()));
+            if self.iterative_scan {
+                settings.push(("ivfflat.iterative_scan", "relaxed_order".to_owned()));
+            }
         }
         settings
     }
@@ -145,8 +158,10 @@ pub(super) struct Operator {
 
 /// Vectors of length 1 are compared by their inner product, which knows the length 0 too: that is
 /// no number to the operator for angles. Bytes are not of length 1.
-pub(super) fn operator(space: &Space) -> Operator {
+pub(super) fn operator(space: &Space, table: &VectorTable) -> Operator {
     let (symbol, opclass) = match (space.distance, space.element) {
+        // What others have stored is as long as they liked.
+        (Distance::Cosine, _) if table.own.is_some() => ("<=>", "cosine_ops"),
         (Distance::Cosine, Element::Byte) => ("<=>", "cosine_ops"),
         (Distance::Cosine, Element::Float | Element::Half) | (Distance::Dot, _) => {
             ("<#>", "ip_ops")
@@ -161,6 +176,9 @@ pub(super) fn operator(space: &Space) -> Operator {
 /// with. `None` where nothing can be indexed.
 pub(super) fn indexed(table: &VectorTable) -> Option<(String, &'static str)> {
     let dimensions = table.dim;
+    if let Some(own) = &table.own {
+        return Some(("s.o".to_owned(), own.asked?));
+    }
     match table.column {
         VectorColumn::Vector if dimensions <= VECTOR_DIMENSIONS_MAX => {
             Some(("s.v".to_owned(), "vector"))
@@ -217,7 +235,7 @@ pub(super) fn create_index(
          using hnsw ({column} {family}_{opclass}) with (m = {links}, ef_construction = {candidates})",
         name = index_name(table),
         table = table.table,
-        opclass = operator(space).opclass,
+        opclass = operator(space, table).opclass,
     ))
 }
 
@@ -254,6 +272,7 @@ mod tests {
             dim,
             column,
             ann: AnnState::Ready,
+            own: None,
         }
     }
 

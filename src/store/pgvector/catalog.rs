@@ -6,7 +6,7 @@
 //! before it is said not to be there. Writes do not rely on any of this: the gate in the database
 //! turns away whoever comes with an older copy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,6 +15,7 @@ use qdrant_edge::{EdgeConfig, PayloadFieldSchema};
 use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 
+use super::adopt::{Mapping, Own, own_tables};
 use super::ann::AnnState;
 use super::index::{Words, words_table};
 use super::link::{self, Fault};
@@ -42,6 +43,8 @@ pub(super) struct Known {
     pub(super) indexes: BTreeMap<String, PayloadIndex>,
     /// The text indexes: whoever changes a payload keeps their words.
     pub(super) texts: Vec<Text>,
+    /// How a table that was there before is shown.
+    pub(super) adopted: Option<Mapping>,
     points: String,
     operations: String,
 }
@@ -75,12 +78,14 @@ impl VectorKind {
 pub(super) struct VectorTable {
     pub(super) vno: i32,
     pub(super) kind: VectorKind,
-    /// As SQL names it: `qd_data.c1_v1`.
+    /// As SQL names it: `qd_data.c1_v1`. Of an adopted table, the query for its points.
     pub(super) table: String,
     /// Of a dense vector or of a row of a multivector; 0 for a sparse one.
     pub(super) dim: usize,
     pub(super) column: VectorColumn,
     pub(super) ann: AnnState,
+    /// It is a column of an adopted table.
+    pub(super) own: Option<Own>,
 }
 
 impl VectorTable {
@@ -101,6 +106,7 @@ pub(super) struct PayloadIndex {
 }
 
 impl Known {
+    /// As SQL names it, or a query in brackets. It needs an alias.
     pub(super) fn points_table(&self) -> &str {
         &self.points
     }
@@ -143,11 +149,14 @@ pub(super) struct Catalog {
     is_told: AtomicBool,
     /// One looks at a time; the others wait and find it done.
     turn: Semaphore,
+    /// The adopted tables that are shown here. Others may be in the database.
+    adopted: BTreeSet<String>,
 }
 
 impl Catalog {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(adopted: BTreeSet<String>) -> Self {
         Self {
+            adopted,
             book: RwLock::default(),
             doubts: AtomicU64::new(1),
             settled: AtomicU64::new(0),
@@ -222,7 +231,7 @@ impl Catalog {
             return Ok(present);
         }
         let doubts = self.doubts.load(Ordering::Acquire);
-        let book = look(pool, &present).await?;
+        let book = look(pool, &present, &self.adopted).await?;
         if let Some(book) = &book {
             *self.book.write() = Arc::clone(book);
         }
@@ -236,7 +245,11 @@ impl Catalog {
 }
 
 /// The catalogue if it is another than `present`.
-async fn look(pool: &Pool, present: &Book) -> Result<Option<Arc<Book>>> {
+async fn look(
+    pool: &Pool,
+    present: &Book,
+    adopted: &BTreeSet<String>,
+) -> Result<Option<Arc<Book>>> {
     let rows = pool
         .query(DOING, "select version from qdc.state", &[])
         .await?;
@@ -244,7 +257,7 @@ async fn look(pool: &Pool, present: &Book) -> Result<Option<Arc<Book>>> {
     if version == present.version {
         return Ok(None);
     }
-    Ok(Some(Arc::new(read(pool, present).await?)))
+    Ok(Some(Arc::new(read(pool, present, adopted).await?)))
 }
 
 /// Everything is read in one statement, so that it is of one moment: `kind` says what a row is.
@@ -253,7 +266,7 @@ select 'version' as kind, 0 as cid, version as number, null::text as name, null:
        null::text as state
 from qdc.state
 union all
-select 'collection', cid, epoch, name, config, null from qdc.collections
+select 'collection', cid, epoch, name, config, mapping from qdc.collections
 union all
 select 'vector', cid, vno, name, kind, ann from qdc.vectors
 union all
@@ -261,7 +274,7 @@ select 'index', cid, ino, path, schema, state from qdc.payload_indexes
 union all
 select 'alias', cid, 0, alias, null, null from qdc.aliases";
 
-async fn read(pool: &Pool, present: &Book) -> Result<Book> {
+async fn read(pool: &Pool, present: &Book, adopted: &BTreeSet<String>) -> Result<Book> {
     let rows = pool.query(DOING, READ, &[]).await?;
     let mut drafts: HashMap<i32, Draft> = HashMap::new();
     let (mut version, mut aliases) = (0, Vec::new());
@@ -274,12 +287,14 @@ async fn read(pool: &Pool, present: &Book) -> Result<Book> {
                 draft.epoch = row.get(2);
                 draft.name = row.get(3);
                 draft.config = row.get(4);
+                draft.mapping = row.get(5);
             }
             "vector" => draft.vectors.push(VectorRow::of(row)),
             "index" => draft.indexes.push(IndexRow::of(row)),
             _ => aliases.push((row.get::<_, String>(3), cid)),
         }
     }
+    drafts.retain(|_, draft| draft.mapping.is_none() || adopted.contains(&draft.name));
     let names: HashMap<i32, String> = drafts
         .iter()
         .map(|(cid, draft)| (*cid, draft.name.clone()))
@@ -312,6 +327,7 @@ struct Draft {
     epoch: i64,
     name: String,
     config: String,
+    mapping: Option<String>,
     vectors: Vec<VectorRow>,
     indexes: Vec<IndexRow>,
 }
@@ -359,7 +375,11 @@ impl Draft {
         let config: CollectionConfig = serde_json::from_str(&self.config).map_err(|error| {
             link::nonsense("read a collection's configuration").with_source(error)
         })?;
-        let mut tables = BTreeMap::new();
+        let adopted = self.mapping.as_deref().map(serde_json::from_str::<Mapping>);
+        let adopted = adopted
+            .transpose()
+            .map_err(|error| link::nonsense("read how a table is shown").with_source(error))?;
+        let mut tables = adopted.as_ref().map(own_tables).unwrap_or_default();
         for row in self.vectors {
             let declared = config.vector(&row.name);
             let declared = declared.ok_or_else(|| link::nonsense("read a collection's vectors"))?;
@@ -373,7 +393,8 @@ impl Draft {
             let schema: PayloadFieldSchema =
                 serde_json::from_str(&row.schema).map_err(|error| odd().with_source(error))?;
             let path = row.path.parse().map_err(|()| odd())?;
-            texts.extend(Words::new(&path, &schema).map(|words| Text {
+            let words = Words::new(&path, &schema).filter(|_| adopted.is_none());
+            texts.extend(words.map(|words| Text {
                 ino: row.ino,
                 words,
                 table: words_table(cid, row.ino),
@@ -401,43 +422,13 @@ impl Draft {
             vectors: tables,
             indexes,
             texts,
-            points: names::points(cid),
+            points: match &adopted {
+                Some(mapping) => mapping.points(),
+                None => names::points(cid),
+            },
+            adopted,
             operations: names::operations(cid),
         })
-    }
-}
-
-#[cfg(test)]
-impl Known {
-    /// A collection as the catalogue would tell of it. Its vectors are numbered from 1 on, as are
-    /// its indexes: a path, what is on it, and whether it is ready.
-    pub(super) fn of_test(
-        cid: i32,
-        config: &CollectionConfig,
-        indexes: &[(String, PayloadFieldSchema, bool)],
-    ) -> Self {
-        let vectors = config.vector_names().zip(1..).map(|(name, vno)| VectorRow {
-            vno,
-            name: name.to_owned(),
-            ann: AnnState::None,
-        });
-        let indexes = indexes.iter().zip(1..).map(|((path, schema, ready), ino)| {
-            let schema = serde_json::to_string(schema).unwrap();
-            IndexRow {
-                ino,
-                path: path.clone(),
-                schema,
-                ready: *ready,
-            }
-        });
-        let draft = Draft {
-            epoch: 1,
-            name: "test".to_owned(),
-            config: serde_json::to_string(config).unwrap(),
-            vectors: vectors.collect(),
-            indexes: indexes.collect(),
-        };
-        draft.known(cid).unwrap()
     }
 }
 
@@ -458,6 +449,7 @@ impl Known {
             epoch: 1,
             name: name.to_owned(),
             config: serde_json::to_string(config)?,
+            mapping: None,
             vectors: vectors.collect(),
             indexes: Vec::new(),
         };
@@ -483,6 +475,7 @@ pub(super) fn table(cid: i32, vno: i32, declared: Declared<'_>, ann: AnnState) -
         dim,
         column,
         ann,
+        own: None,
     }
 }
 
@@ -493,3 +486,6 @@ impl From<serde_json::Error> for Fault {
             .into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::{FromSql, ToSql};
 
 use super::Shared;
+use super::adopt::Adoptions;
 use super::ann::AnnState;
 use super::catalog::{self, Known, VectorTable};
 use super::link::{self, Fault};
@@ -80,6 +81,21 @@ impl Change<'_> {
     pub(super) async fn number_of(&self, name: &str) -> Result<Option<i32>, Fault> {
         let sql = format!("select cid from {CATALOGUE}.collections where name = $1");
         self.number(&sql, &[&name]).await
+    }
+
+    /// Takes an adopted table out of the catalogue that these settings do not name: its name is
+    /// wanted for something else.
+    async fn forget_unknown(&self, name: &str, adopted: &Adoptions) -> Result<(), Fault> {
+        if adopted.contains_key(name) {
+            return Ok(());
+        }
+        let sql = format!(
+            "select cid from {CATALOGUE}.collections where name = $1 and mapping is not null"
+        );
+        match self.number(&sql, &[&name]).await? {
+            Some(cid) => self.drop_collection(cid).await,
+            None => Ok(()),
+        }
     }
 
     /// The next number for a vector or an index of the collection.
@@ -213,6 +229,7 @@ impl Shared {
         let mut client = self.pool.living(DOING).await?;
         let change = self.change(&mut client).await?;
         change.lock_catalogue().await?;
+        change.forget_unknown(name, &self.adopted).await?;
         if change.number_of(name).await?.is_some() {
             return Err(refuse::already_exists(&format!(
                 "Collection `{name}` already exists!"

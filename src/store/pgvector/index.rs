@@ -8,6 +8,7 @@ use qdrant_edge::{JsonPath, Payload, PayloadFieldSchema, PayloadSchemaParams, Te
 use serde_json::{Map, Value};
 use tokio_postgres::GenericClient;
 
+use super::catalog::Known;
 use super::filter_sql::path::Path;
 use super::pool::{Step, Values};
 use super::tokens::{Tokenizer, stored};
@@ -80,11 +81,17 @@ pub(super) fn remove(cid: i32, ino: i32, schema: &PayloadFieldSchema) -> Vec<Str
 }
 
 /// A query for the number of points in an index: one row, one int8.
-pub(super) fn points(cid: i32, ino: i32, path: &JsonPath, schema: &PayloadFieldSchema) -> String {
+pub(super) fn points(
+    known: &Known,
+    ino: i32,
+    path: &JsonPath,
+    schema: &PayloadFieldSchema,
+) -> String {
     let predicate = match schema.expand().as_ref() {
-        PayloadSchemaParams::Text(_) => {
-            return format!("select count(*) from {}", words_table(cid, ino));
+        PayloadSchemaParams::Text(_) if known.adopted.is_none() => {
+            return format!("select count(*) from {}", words_table(known.cid, ino));
         }
+        PayloadSchemaParams::Text(_) => "jsonb_typeof(e) = 'string'",
         PayloadSchemaParams::Keyword(_) => "jsonb_typeof(e) = 'string'",
         PayloadSchemaParams::Bool(_) => "jsonb_typeof(e) = 'boolean'",
         PayloadSchemaParams::Integer(_) => "qd.i64x(e) is not null",
@@ -95,8 +102,9 @@ pub(super) fn points(cid: i32, ino: i32, path: &JsonPath, schema: &PayloadFieldS
     };
     let path = Path::of(path).jsonpath();
     format!(
-        "select count(*) from qd_data.c{cid} c \
-         where exists(select 1 from qd.flat(c.payload, {path}) e where {predicate})"
+        "select count(*) from {points} c \
+         where exists(select 1 from qd.flat(c.payload, {path}) e where {predicate})",
+        points = known.points_table(),
     )
 }
 

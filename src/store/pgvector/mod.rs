@@ -8,6 +8,7 @@
 //! database at once: what one changes in the catalogue the others are told, and a write that comes
 //! with an older copy is turned away in the database and made anew.
 
+mod adopt;
 mod ann;
 mod catalog;
 mod collections;
@@ -57,6 +58,9 @@ use crate::store::engine::{Collection, Condition, Engine, EngineFuture};
 use crate::task::{Group, Phase, Stop};
 use crate::wire::rest::CollectionConfig;
 
+pub use adopt::{Proposal, propose};
+
+use adopt::Adoptions;
 use ann::{Abilities, Touched};
 use catalog::Catalog;
 use link::Fault;
@@ -80,6 +84,8 @@ pub struct PgvectorSettings {
     pub write_timeout: Duration,
     pub slow_timeout: Duration,
     pub data_dir: PathBuf,
+    /// The settings of the collections that are tables of others, by name.
+    pub adopted: BTreeMap<String, crate::config::Collection>,
 }
 
 /// The collections of one database.
@@ -93,6 +99,7 @@ struct Shared {
     installed: OnceCell<Installed>,
     touched: Touched,
     snapshots: PathBuf,
+    adopted: Adoptions,
 }
 
 impl Pgvector {
@@ -118,7 +125,8 @@ impl Pgvector {
         Ok(Self {
             shared: Arc::new(Shared {
                 pool: Pool::new(address, limits)?,
-                catalog: Catalog::new(),
+                catalog: Catalog::new(settings.adopted.keys().cloned().collect()),
+                adopted: settings.adopted,
                 installed: OnceCell::new(),
                 touched: Touched::default(),
                 snapshots,
@@ -175,9 +183,18 @@ impl Shared {
         self.installed().await.map(drop)
     }
 
+    /// Fails where the name is that of an adopted table.
+    fn not_adopted(&self, name: &str, why: &str) -> Result<()> {
+        match self.adopted.contains_key(name) {
+            true => Err(adopt::fixed(name, why)),
+            false => Ok(()),
+        }
+    }
+
     async fn installed(&self) -> Result<&Installed> {
         let made = self.installed.get_or_try_init(async || {
             let found = schema::install(&self.pool).await?;
+            adopt::settle(&self.pool, &self.adopted).await?;
             info!(
                 server = found.server,
                 pgvector = found.extension,
@@ -258,6 +275,8 @@ impl Engine for Pgvector {
         let name = name.to_owned();
         Box::pin(async move {
             self.shared.ready().await?;
+            let why = "it is not dropped through Qdrant's API; take it out of the settings";
+            self.shared.not_adopted(&name, why)?;
             self.shared.delete(&name).await
         })
     }
@@ -371,6 +390,7 @@ impl Engine for Pgvector {
         let (name, into) = (name.to_owned(), into.to_path_buf());
         Box::pin(async move {
             self.shared.ready().await?;
+            self.shared.not_adopted(&name, "back it up with pg_dump")?;
             self.shared.snapshot(&name, &into).await
         })
     }
@@ -379,6 +399,8 @@ impl Engine for Pgvector {
         let (name, from) = (name.to_owned(), from.to_path_buf());
         Box::pin(async move {
             self.shared.ready().await?;
+            self.shared
+                .not_adopted(&name, "restore it with pg_restore")?;
             self.shared.restore(&name, &from).await
         })
     }

@@ -31,3 +31,27 @@ pub(super) fn vectors(cid: i32, kind: VectorKind, vno: i32) -> String {
     };
     format!("qd_data.c{cid}_{letter}{vno}")
 }
+
+/// A name of somebody else's, from the settings or from PostgreSQL's own catalogue.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text of the settings as a literal of SQL. Never of a request.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_texts_of_others_stay_one_token() {
+        assert_eq!(
+            quoted("a\"; drop table b; --"),
+            "\"a\"\"; drop table b; --\""
+        );
+        assert_eq!(literal("it's \\"), "'it''s \\'");
+    }
+}

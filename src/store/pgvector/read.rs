@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use super::ann::{AnnState, Pending};
 use super::catalog::{Known, VectorKind, VectorTable};
+use super::filter_sql::Params;
 use super::link::Fault;
 use super::pool::{Pool, one_row};
 use super::vectors::{self, Space};
@@ -78,9 +79,17 @@ impl<'k> Shape<'k> {
         }
         for (at, (_, table, _)) in self.vectors.iter().enumerate() {
             // Whether it is there, then what it is.
-            columns.push(format!("w{at}.pid"));
             let of = table.column.selected();
-            columns.push(of.replace("s.", &format!("w{at}.")));
+            match &table.own {
+                Some(own) => {
+                    columns.push(format!("case when {} then 1::bigint end", own.there()));
+                    columns.push(of.replace("s.v", &format!("c.v{}", own.number)));
+                }
+                None => {
+                    columns.push(format!("w{at}.pid"));
+                    columns.push(of.replace("s.", &format!("w{at}.")));
+                }
+            }
         }
         columns.join(", ")
     }
@@ -88,6 +97,7 @@ impl<'k> Shape<'k> {
     /// What is joined to the points table for them.
     pub(super) fn joins(&self) -> String {
         let tables = self.vectors.iter().enumerate();
+        let tables = tables.filter(|(_, (_, table, _))| table.own.is_none());
         let joins = tables.map(|(at, (_, table, _))| {
             format!(" left join {} w{at} on w{at}.pid = c.pid", table.table)
         });
@@ -114,7 +124,7 @@ impl<'k> Shape<'k> {
             let mut found = HashMap::with_capacity(self.vectors.len());
             for (name, table, space) in &self.vectors {
                 if row.try_get::<_, Option<i64>>(at).map_err(odd)?.is_some() {
-                    let stored = vectors::read(row, at + 1, table.column)?;
+                    let stored = vectors::read(row, at + 1, table, space)?;
                     found.insert((*name).to_owned(), stored.into_vector(space));
                 }
                 at += 1 + table.columns().len();
@@ -158,16 +168,17 @@ pub(super) async fn retrieve(
     vector: &WithVector,
 ) -> Result<Vec<Record>, Fault> {
     let shape = Shape::new(known, payload, vector);
+    let mut seen = HashSet::with_capacity(wanted.len());
+    let once = wanted.iter().copied().filter(|id| seen.insert(*id));
+    let mut params = Params::default();
+    let condition = known.by_ids(once, &mut params);
     let sql = format!(
-        "select {} from {} c{} where c.id = any($1::bytea[])",
+        "select {} from {} c{} where {condition}",
         shape.columns(),
         known.points_table(),
         shape.joins()
     );
-    let mut seen = HashSet::with_capacity(wanted.len());
-    let once = wanted.iter().copied().filter(|id| seen.insert(*id));
-    let keys = ids::keys(once);
-    let rows = pool.query("read points", &sql, &[&keys]).await?;
+    let rows = pool.query("read points", &sql, &params.refs()).await?;
     // Nothing is amiss while no point is found that would have to show it.
     if let Some(name) = shape.unknown.as_ref().filter(|_| !rows.is_empty()) {
         known.vector(name)?;
@@ -188,12 +199,19 @@ pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, F
         VectorKind::Dense | VectorKind::Multi => table.ann == AnnState::Ready,
         VectorKind::Sparse => true,
     });
-    let counts = indexed.map(|table| format!(" + (select count(*) from {})", table.table));
+    let counts = indexed.map(|table| match &table.own {
+        Some(own) => format!(
+            " + (select count(*) from {} c where {})",
+            table.table,
+            own.there()
+        ),
+        None => format!(" + (select count(*) from {})", table.table),
+    });
     let pending = known.vectors.iter();
     let pending = pending.filter_map(|(name, table)| Pending::of(known, name, table));
     let pending = pending.map(|pending| format!(" or ({})", pending.is_due));
     let sql = format!(
-        "select (select count(*) from {}), 0::bigint{}, false{}",
+        "select (select count(*) from {} c), 0::bigint{}, false{}",
         known.points_table(),
         counts.collect::<String>(),
         pending.collect::<String>()
@@ -211,7 +229,7 @@ pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, F
         let Some(index) = known.indexes.get(&path.to_string()) else {
             continue;
         };
-        let sql = index::points(known.cid, index.ino, path, schema);
+        let sql = index::points(known, index.ino, path, schema);
         let rows = pool.query(DOING, &sql, &[]).await?;
         let points: i64 = one_row(&rows, DOING)?.get(0);
         index_points.insert(path.clone(), usize::try_from(points).unwrap_or_default());

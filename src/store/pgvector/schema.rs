@@ -13,11 +13,12 @@ use super::pool::Pool;
 use crate::error::{Error, Result};
 
 /// Moves with every change of the files below.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 const TABLES: &str = include_str!("schema/tables.sql");
 const GATE: &str = include_str!("schema/gate.sql");
 const FUNCTIONS: &str = include_str!("schema/functions.sql");
+const ADOPTED: &str = include_str!("schema/adopted.sql");
 
 const SERVER_MIN: i32 = 140_000;
 const EXTENSION_MIN: (u32, u32) = (0, 7);
@@ -49,8 +50,15 @@ pub(super) async fn install(pool: &Pool) -> Result<Installed> {
                  knows formats up to {FORMAT}; run a newer Outrigger"
             )));
         }
-        // There is one format so far.
-        Some(_) | None => make(&transaction).await?,
+        // Format 2 has added what adopted tables need.
+        Some(_) => {
+            let noted = format!("update qdc.install set format = {FORMAT}");
+            run(&transaction, &[ADOPTED, &noted]).await?;
+        }
+        None => {
+            let noted = format!("insert into qdc.install values ({FORMAT})");
+            run(&transaction, &[TABLES, GATE, FUNCTIONS, ADOPTED, &noted]).await?;
+        }
     }
     let done = transaction.commit().await;
     done.map_err(|error| Fault::undone(DOING, error))?;
@@ -137,9 +145,8 @@ async fn present(transaction: &Transaction<'_>) -> Result<Option<i32>> {
     Ok(Some(row.get(0)))
 }
 
-async fn make(transaction: &Transaction<'_>) -> Result<()> {
-    let noted = format!("insert into qdc.install values ({FORMAT})");
-    for sql in [TABLES, GATE, FUNCTIONS, &noted] {
+async fn run(transaction: &Transaction<'_>, files: &[&str]) -> Result<()> {
+    for sql in files {
         execute(transaction, sql).await.map_err(|fault| {
             denied(
                 fault,

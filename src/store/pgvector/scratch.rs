@@ -1,6 +1,7 @@
 //! A database of a test's own, on the server that `OUTRIGGER_TEST_PG_URL` names; `tests/run` starts
 //! one and sets it. The server is thrown away after the tests, and the databases with it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ impl Scratch {
             write_timeout: patience,
             slow_timeout: patience,
             data_dir: self.folder.clone(),
+            adopted: BTreeMap::default(),
         };
         Pgvector::new(settings).unwrap()
     }

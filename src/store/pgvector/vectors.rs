@@ -186,7 +186,25 @@ impl Stored {
 }
 
 /// Reads what `VectorColumn::selected` names, from column number `at` on.
-pub(super) fn read(row: &Row, at: usize, column: VectorColumn) -> Result<Stored, Fault> {
+///
+/// What others have stored is made here what Qdrant would have stored.
+pub(super) fn read(
+    row: &Row,
+    at: usize,
+    table: &VectorTable,
+    space: &Space,
+) -> Result<Stored, Fault> {
+    let stored = read_as_is(row, at, table.column)?;
+    Ok(match stored {
+        Stored::Rows(mut row) if table.own.is_some() => {
+            row.truncate(space.dimensions);
+            Stored::Rows(space.prepared(&row))
+        }
+        Stored::Rows(_) | Stored::Sparse(_) => stored,
+    })
+}
+
+fn read_as_is(row: &Row, at: usize, column: VectorColumn) -> Result<Stored, Fault> {
     let failed = |error| Fault::undone("read a vector", error);
     Ok(match column {
         VectorColumn::Vector | VectorColumn::HalfVec => {

@@ -194,7 +194,9 @@ async fn tell(client: &ClientWrapper, cid: i32, vno: i32, state: AnnState) -> Re
 /// Whether any vector of the collection could have an index that it has not.
 pub(in crate::store::pgvector) fn may_be_due(known: &Known) -> bool {
     let mut tables = known.vectors.values();
-    tables.any(|table| table.ann != AnnState::Ready && indexed(table).is_some())
+    // An adopted table has the indexes that its owner gives it.
+    known.adopted.is_none()
+        && tables.any(|table| table.ann != AnnState::Ready && indexed(table).is_some())
 }
 
 /// A number that grows with every point that comes to the collection.

@@ -26,8 +26,8 @@ mod tests;
 
 use qdrant_edge::{Condition, Filter, JsonPath, MinShould, PayloadFieldSchema};
 
+use super::adopt::Own;
 use super::catalog::Known;
-use super::ids;
 use crate::error::Result;
 use crate::wire::rest::refuse;
 
@@ -159,13 +159,14 @@ impl Compiler<'_> {
             }
             // Neither is known of an object inside of a payload.
             Condition::HasId(_) | Condition::HasVector(_) if !scope.is_top() => "false".to_owned(),
-            Condition::HasId(has_id) => {
-                let keys = has_id.has_id.iter().map(|id| ids::key(*id)).collect();
-                let keys = self.params.push(Param::ByteArrays(keys));
-                format!("c.id = any({keys})")
-            }
+            Condition::HasId(has_id) => self
+                .known
+                .by_ids(has_id.has_id.iter().copied(), self.params),
             Condition::HasVector(has_vector) => {
                 match self.known.vectors.get(&has_vector.has_vector) {
+                    Some(vector) if vector.own.is_some() => {
+                        vector.own.as_ref().map(Own::there).unwrap_or_default()
+                    }
                     Some(vector) => {
                         let table = &vector.table;
                         format!("exists(select 1 from {table} t where t.pid = c.pid)")

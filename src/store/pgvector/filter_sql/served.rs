@@ -69,7 +69,7 @@ impl Compiler<'_> {
             },
             PayloadSchemaParams::Uuid(_) => self.uuid(scope, path, matched?),
             PayloadSchemaParams::Geo(_) => self.place(scope, path, condition),
-            PayloadSchemaParams::Text(text) => self.words(ino, text, matched?),
+            PayloadSchemaParams::Text(text) => self.words(&condition.key, ino, text, matched?),
         }
     }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use qdrant_edge::{FieldCondition, JsonPath, Match, PayloadSchemaParams, TextIndexParams};
+use qdrant_edge::{
+    FieldCondition, JsonPath, Match, PayloadSchemaParams, TextIndexParams, TokenizerType,
+};
 
 use super::path::Path;
 use super::{Compiler, Param, Scope};
@@ -49,6 +51,7 @@ impl Compiler<'_> {
     /// A condition on the words of all values of a point's field together.
     pub(super) fn words(
         &mut self,
+        key: &JsonPath,
         ino: i32,
         params: &TextIndexParams,
         matched: &Match,
@@ -59,13 +62,29 @@ impl Compiler<'_> {
         if asked.tokens().is_empty() || is_hopeless {
             return Some("false".to_owned());
         }
-        let table = index::words_table(self.known.cid, ino);
         let tokens = self.params.push(Param::Texts(asked.tokens().to_vec()));
-        let sql = match asked {
-            Asked::All(_) => format!("t.tok @> {tokens}"),
-            Asked::Any(_) => format!("t.tok && {tokens}"),
-            Asked::Phrase(_) => format!("t.tok @> {tokens} and qd.has_phrase(t.tok, {tokens})"),
+        let said = |words: &str| match asked {
+            Asked::All(_) => format!("{words} @> {tokens}"),
+            Asked::Any(_) => format!("{words} && {tokens}"),
+            Asked::Phrase(_) => {
+                format!("{words} @> {tokens} and qd.has_phrase({words}, {tokens})")
+            }
         };
+        if self.known.adopted.is_some() {
+            // There is no table of words: the texts are cut as they come by.
+            let splitter = match params.tokenizer {
+                TokenizerType::Whitespace => r"\s+",
+                TokenizerType::Word | TokenizerType::Multilingual | TokenizerType::Prefix => {
+                    "[^[:alnum:]\\u0080-\\uffff]+"
+                }
+            };
+            let lower = params.lowercase.unwrap_or(true);
+            let path = Path::of(key).jsonpath();
+            let words = format!("qd.words(c.payload, {path}, '{splitter}', {lower})");
+            return Some(format!("({})", said(&words)));
+        }
+        let table = index::words_table(self.known.cid, ino);
+        let sql = said("t.tok");
         Some(format!(
             "exists(select 1 from {table} t where t.pid = c.pid and {sql})"
         ))
@@ -79,6 +98,9 @@ impl Compiler<'_> {
         path: &Path,
         field: &FieldCondition,
     ) -> Option<String> {
+        if self.known.adopted.is_some() {
+            return None;
+        }
         let full = JsonPath::extend_or_new(Some(scope.inside.as_ref()?), &field.key);
         let index = self.known.indexes.get(&full.to_string());
         let index = index.filter(|index| index.ready)?;

@@ -12,7 +12,7 @@ use super::hit::Hit;
 use super::reader::Reader;
 use super::refused;
 use crate::store::pgvector::catalog::Known;
-use crate::store::pgvector::filter_sql::{Param, Params};
+use crate::store::pgvector::filter_sql::Params;
 use crate::store::pgvector::link::Fault;
 use crate::store::pgvector::payload;
 use crate::store::pgvector::vectors::{self, Space};
@@ -122,9 +122,9 @@ pub(super) async fn payloads(
         return Ok(HashMap::new());
     }
     let mut params = Params::default();
-    let pids = params.push(Param::Ints(pids.to_vec()));
+    let condition = known.by_pids(pids, &mut params);
     let text = format!(
-        "select c.pid, c.payload::text from {} c where c.pid = any({pids}::bigint[])",
+        "select c.pid, c.payload::text from {} c where {condition}",
         known.points_table(),
     );
     const DOING: &str = "read payloads";
@@ -148,19 +148,15 @@ async fn vectors_of(
         return Ok(vec![]);
     }
     let mut params = Params::default();
-    let pids = params.push(Param::Ints(pids.to_vec()));
-    let text = format!(
-        "select s.pid, {} from {} s where s.pid = any({pids}::bigint[])",
-        table.column.selected(),
-        table.table,
-    );
+    let from = known.vectors_of(table, pids, &mut params);
+    let text = format!("select s.pid, {} from {from}", table.column.selected());
     const DOING: &str = "read vectors";
     let rows = reader.rows(DOING, &text, &params).await?;
     let read = rows.iter().map(|row| {
         let pid = row
             .try_get(0)
             .map_err(|error| Fault::undone(DOING, error))?;
-        let vector = vectors::read(row, 1, table.column)?;
+        let vector = vectors::read(row, 1, table, &space)?;
         Ok((pid, vector.into_vector(&space)))
     });
     read.collect()

@@ -81,6 +81,7 @@ pub(super) async fn query_all(
         .iter()
         .map(|request| effort(request, abilities))
         .reduce(Effort::max)
+        .map(|effort| effort.with_probes(known.probes()))
         .filter(|effort| has_index && !effort.is_usual());
     let reader = Reader::new(client, requests.iter().all(brings_payload));
     let is_held = match requests.as_slice() {

@@ -13,7 +13,6 @@ use super::search::{Scope, hit};
 use crate::store::pgvector::catalog::Known;
 use crate::store::pgvector::filter_sql::path::Path;
 use crate::store::pgvector::filter_sql::{self, Param, Params};
-use crate::store::pgvector::ids;
 use crate::store::pgvector::link::Fault;
 
 const DOING: &str = "list points";
@@ -46,16 +45,14 @@ pub(in crate::store::pgvector) async fn by_id(
     if conditions.is_empty() {
         conditions.push(filter_sql::planned_anew(known, &mut params));
     }
-    if let Some(first) = first {
-        let first = params.push(Param::Bytes(ids::key(first)));
-        conditions.push(format!("c.id >= {first}::bytea"));
-    }
+    let (order, from) = known.from(first, &mut params);
+    conditions.extend(from);
     let condition = conditions.join(" and ");
     let limit = params.push(bounded(limit));
     let text = format!(
         "select c.pid, c.id, c.ver{brought} from \
          (select c.pid, c.id, c.ver{carried} from {points} c where {condition} \
-         order by c.id limit {limit}::bigint) c order by c.id",
+         order by {order} limit {limit}::bigint) c order by c.id",
         carried = reader.carried(),
         brought = reader.brought(),
         points = known.points_table(),

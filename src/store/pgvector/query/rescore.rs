@@ -13,7 +13,7 @@ use super::novelty::{self, Novelty};
 use super::reader::Reader;
 use super::refused;
 use crate::store::pgvector::catalog::Known;
-use crate::store::pgvector::filter_sql::{self, Param, Params};
+use crate::store::pgvector::filter_sql::{self, Params};
 use crate::store::pgvector::link::Fault;
 use crate::store::pgvector::vectors::{self, Space, Stored};
 use crate::task;
@@ -105,9 +105,9 @@ async fn facts(
         let condition = filter_sql::condition(&filter, known, &mut params)?;
         columns.push_str(&format!(", coalesce({condition}, false)"));
     }
-    let pids = params.push(Param::Ints(pids.to_vec()));
+    let places = known.by_pids(pids, &mut params);
     let text = format!(
-        "select c.pid, c.ver{columns} from {points} c where c.pid = any({pids}::bigint[])",
+        "select c.pid, c.ver{columns} from {points} c where {places}",
         points = known.points_table(),
     );
     let failed = |error| Fault::undone(DOING, error);
@@ -160,20 +160,16 @@ async fn rows(
     pids: &[i64],
 ) -> Result<HashMap<i64, Vec<f32>>, Fault> {
     const DOING: &str = "read vectors";
-    let (table, _) = Space::of(known, name).ok_or_else(|| fill::no_vector(name))?;
+    let (table, space) = Space::of(known, name).ok_or_else(|| fill::no_vector(name))?;
     let mut params = Params::default();
-    let pids = params.push(Param::Ints(pids.to_vec()));
-    let text = format!(
-        "select s.pid, {} from {} s where s.pid = any({pids}::bigint[])",
-        table.column.selected(),
-        table.table,
-    );
+    let from = known.vectors_of(table, pids, &mut params);
+    let text = format!("select s.pid, {} from {from}", table.column.selected());
     let mut vectors = HashMap::new();
     for row in reader.rows(DOING, &text, &params).await? {
         let pid = row
             .try_get(0)
             .map_err(|error| Fault::undone(DOING, error))?;
-        if let Stored::Rows(rows) = vectors::read(&row, 1, table.column)? {
+        if let Stored::Rows(rows) = vectors::read(&row, 1, table, &space)? {
             vectors.insert(pid, rows);
         }
     }

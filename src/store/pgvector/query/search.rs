@@ -56,10 +56,7 @@ impl Scope {
                 let anew = filter_sql::planned_anew(known, params);
                 Ok(Some(format!("({condition}) and {anew}")))
             }
-            Self::Points(pids) => {
-                let pids = params.push(Param::Ints(pids.clone()));
-                Ok(Some(format!("c.pid = any({pids}::bigint[])")))
-            }
+            Self::Points(pids) => Ok(Some(known.by_pids(pids, params))),
         }
     }
 }
@@ -151,6 +148,19 @@ impl Search<'_> {
         }
     }
 
+    /// What the vectors in the scope come from; the condition is none where all are meant.
+    fn sources(&self, params: &mut Params) -> Result<(String, Option<String>), Fault> {
+        let (from, there) = self.known.joined(self.table);
+        let scope = self.wanted.scope.condition(self.known, params)?;
+        Ok((
+            from,
+            there
+                .into_iter()
+                .chain(scope)
+                .reduce(|one, other| format!("{one} and {other}")),
+        ))
+    }
+
     /// How many candidates are fetched, as SQL wants it.
     fn candidates(&self) -> usize {
         let limit = self.wanted.limit;
@@ -175,7 +185,9 @@ impl Search<'_> {
     async fn nearest(&self, asked: &[f32]) -> Result<Vec<Hit>, Fault> {
         let params = self.wanted.params.as_ref();
         let (limit, candidates) = (self.wanted.limit, self.candidates());
-        if ann::serves(self.table, params, candidates) {
+        // Nothing is at an angle to nothing.
+        let is_nothing = self.table.own.is_some() && asked.iter().all(|value| *value == 0.0);
+        if !is_nothing && ann::serves(self.table, params, candidates) {
             let near = self.near(candidates);
             let found = self.nearest_of(asked, near, Plan::Index).await?;
             let is_enough = found.len() >= limit;
@@ -193,8 +205,12 @@ impl Search<'_> {
         plan: Plan,
     ) -> Result<Vec<Hit>, Fault> {
         let mut params = Params::default();
-        let query = params.push(Param::Vector(asked.to_vec().into()));
-        let symbol = ann::operator(&self.space).symbol;
+        let asked = match &self.table.own {
+            Some(own) => own.padded(asked.to_vec()),
+            None => asked.to_vec(),
+        };
+        let query = params.push(Param::Vector(asked.into()));
+        let symbol = ann::operator(&self.space, self.table).symbol;
         let order = match (plan, ann::indexed(self.table)) {
             (Plan::Index, Some((stored, asked))) => {
                 format!("{stored} {symbol} {query}::{asked}")
@@ -209,14 +225,15 @@ impl Search<'_> {
                     | VectorColumn::FlatRows
                     | VectorColumn::Sparse => "s.v",
                 };
-                let tie = match &self.wanted.scope {
-                    Scope::All(None) => "s.pid",
-                    Scope::All(Some(_)) | Scope::Points(_) => "c.id",
-                };
-                format!("({stored} {symbol} {query}::vector) + 0, {tie}")
+                let mut far = format!("({stored} {symbol} {query}::vector)");
+                if self.table.own.is_some() && symbol == "<=>" {
+                    // A vector of length 0 is at a right angle to all others.
+                    far = format!("coalesce(nullif({far}, 'NaN'), 1)");
+                }
+                format!("{far} + 0, c.id")
             }
         };
-        let condition = self.wanted.scope.condition(self.known, &mut params)?;
+        let (from, condition) = self.sources(&mut params)?;
         let usual = USUAL_CANDIDATES.iter().find(|usual| **usual >= candidates);
         let limit = match usual.filter(|_| condition.is_none() && plan == Plan::Index) {
             Some(usual) => usual.to_string(),
@@ -224,6 +241,14 @@ impl Search<'_> {
         };
         let (table, points) = (&self.table.table, self.known.points_table());
         let text = match (condition, plan) {
+            // An adopted row has everything in itself.
+            (condition, _) if self.table.own.is_some() => format!(
+                "select c.pid, c.id, c.ver, {selected}{brought} from {from} where {condition} \
+                 order by {order} limit {limit}::bigint",
+                selected = self.table.column.selected(),
+                brought = self.reader.brought(),
+                condition = condition.as_deref().unwrap_or("true"),
+            ),
             // What the index leads to is at hand.
             (None, Plan::Index) => format!(
                 "select c.pid, c.id, c.ver, {selected}{brought} from \
@@ -232,12 +257,9 @@ impl Search<'_> {
                 selected = self.table.column.selected(),
                 brought = self.reader.brought(),
             ),
-            (None, Plan::Exact) => self.fetched(&format!(
-                "select s.pid from {table} s order by {order} limit {limit}::bigint"
-            )),
-            (Some(condition), Plan::Index | Plan::Exact) => self.fetched(&format!(
-                "select s.pid from {table} s join {points} c on c.pid = s.pid where {condition} \
-                 order by {order} limit {limit}::bigint"
+            (condition, Plan::Index | Plan::Exact) => self.fetched(&format!(
+                "select s.pid from {from} where {condition} order by {order} limit {limit}::bigint",
+                condition = condition.as_deref().unwrap_or("true"),
             )),
         };
         self.pick(&text, &params, true).await
@@ -262,7 +284,7 @@ impl Search<'_> {
         let rows = asked.chunks(self.space.dimensions.max(1));
         let rows = rows.map(|row| params.push(Param::Vector(row.to_vec().into())));
         let rows: Vec<_> = rows.map(|row| format!("{row}::vector")).collect();
-        let symbol = ann::operator(&self.space).symbol;
+        let symbol = ann::operator(&self.space, self.table).symbol;
         // The sum of squares is what Qdrant compares by, not that of their roots.
         let near = match symbol {
             "<->" => "(d.v <-> q.v) ^ 2".to_owned(),
@@ -326,13 +348,10 @@ impl Search<'_> {
         // Payloads are for the few that are left in the end: they are asked for after this.
         self.reader.hold(None).await?;
         let mut params = Params::default();
-        let condition = self.wanted.scope.condition(self.known, &mut params)?;
+        let (from, condition) = self.sources(&mut params)?;
         let text = format!(
-            "select c.pid, c.id, c.ver, {selected} from {table} s \
-             join {points} c on c.pid = s.pid where {condition}",
+            "select c.pid, c.id, c.ver, {selected} from {from} where {condition}",
             selected = self.table.column.selected(),
-            table = self.table.table,
-            points = self.known.points_table(),
             condition = condition.as_deref().unwrap_or("true"),
         );
         self.pick(&text, &params, false).await
@@ -344,7 +363,7 @@ impl Search<'_> {
         let mut best = Best::new(self.wanted.limit);
         let mut seen = 0_usize;
         while let Some(row) = rows.try_next().await.map_err(failed)? {
-            let vector = vectors::read(&row, 3, self.table.column)?;
+            let vector = vectors::read(&row, 3, self.table, &self.space)?;
             if let Some(score) = self.scorer.score(&vector) {
                 let mut hit = hit(&row, score)?;
                 if brings {

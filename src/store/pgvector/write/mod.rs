@@ -21,6 +21,9 @@ mod tables;
 mod vectors;
 mod words;
 
+pub(super) use payload::{becomes, selected as selected_points};
+pub(super) use vectors::named as named_vector;
+
 use std::collections::HashSet;
 
 use qdrant_edge::{Filter, OperationError, PointId, PointOperations, UpdateOperation};
@@ -68,6 +71,10 @@ impl Shared {
             check::operation(&known.edge, &operation)?;
             let done = match tables::of(&operation) {
                 Some(change) => self.change_tables(&known, change).await,
+                None if let Some(mapping) = &known.adopted => {
+                    let done = self.write_adopted(&known, mapping, &operation).await;
+                    done.map_err(Refusal::Fault)
+                }
                 None => {
                     let mut plan = plan(&known, &operation)?;
                     let words = changes_words(&known, &operation);

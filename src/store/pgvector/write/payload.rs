@@ -10,32 +10,37 @@ use crate::store::pgvector::{ids, payload};
 use crate::store::refused::refused;
 
 pub(super) fn plan(known: &Known, operation: &PayloadOps) -> Result<Plan> {
+    change(known, Of::named_by(operation)?, |values| {
+        becomes(operation, values)
+    })
+}
+
+/// The points that are named, and the filter where none are.
+pub(in crate::store::pgvector) fn selected(
+    operation: &PayloadOps,
+) -> Result<(&[PointId], Option<&Filter>)> {
+    Ok(match Of::named_by(operation)? {
+        Of::Points(points) => (points, None),
+        Of::Filter(filter) => (&[], Some(filter)),
+    })
+}
+
+/// What the payload of `c` becomes.
+pub(in crate::store::pgvector) fn becomes(operation: &PayloadOps, values: &mut Values) -> String {
     match operation {
-        PayloadOps::SetPayload(set) => {
-            let of = Of::given(set.points.as_deref(), set.filter.as_ref())?;
-            change(known, of, |values| merged(set, values))
-        }
+        PayloadOps::SetPayload(set) => merged(set, values),
         PayloadOps::OverwritePayload(set) => {
-            let of = Of::given(set.points.as_deref(), set.filter.as_ref())?;
-            change(known, of, |values| {
-                let payload = values.push(payload::encode(&set.payload));
-                format!("{payload}::text::jsonb")
-            })
+            let payload = values.push(payload::encode(&set.payload));
+            format!("{payload}::text::jsonb")
         }
         PayloadOps::DeletePayload(delete) => {
-            let of = Of::given(delete.points.as_deref(), delete.filter.as_ref())?;
-            change(known, of, |values| {
-                delete.keys.iter().fold("c.payload".to_owned(), |of, path| {
-                    let steps = values.push(payload::steps(path));
-                    format!("qd.path_del({of}, {steps}::text::jsonb)")
-                })
+            delete.keys.iter().fold("c.payload".to_owned(), |of, path| {
+                let steps = values.push(payload::steps(path));
+                format!("qd.path_del({of}, {steps}::text::jsonb)")
             })
         }
-        PayloadOps::ClearPayload { points } => {
-            change(known, Of::Points(points), |_| "'{}'::jsonb".to_owned())
-        }
-        PayloadOps::ClearPayloadByFilter(filter) => {
-            change(known, Of::Filter(filter), |_| "'{}'::jsonb".to_owned())
+        PayloadOps::ClearPayload { .. } | PayloadOps::ClearPayloadByFilter(_) => {
+            "'{}'::jsonb".to_owned()
         }
     }
 }
@@ -47,6 +52,19 @@ enum Of<'o> {
 }
 
 impl<'o> Of<'o> {
+    fn named_by(operation: &'o PayloadOps) -> Result<Self> {
+        match operation {
+            PayloadOps::SetPayload(set) | PayloadOps::OverwritePayload(set) => {
+                Self::given(set.points.as_deref(), set.filter.as_ref())
+            }
+            PayloadOps::DeletePayload(delete) => {
+                Self::given(delete.points.as_deref(), delete.filter.as_ref())
+            }
+            PayloadOps::ClearPayload { points } => Ok(Self::Points(points)),
+            PayloadOps::ClearPayloadByFilter(filter) => Ok(Self::Filter(filter)),
+        }
+    }
+
     fn given(points: Option<&'o [PointId]>, filter: Option<&'o Filter>) -> Result<Self> {
         match (points, filter) {
             (Some(points), _) => Ok(Self::Points(points)),

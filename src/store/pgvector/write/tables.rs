@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::store::declared::SchemaChange;
 use crate::store::engine::Collection;
 use crate::store::pgvector::Shared;
+use crate::store::pgvector::adopt;
 use crate::store::pgvector::catalog::Known;
 use crate::store::pgvector::collections::Change;
 use crate::store::pgvector::index::{self, Words};
@@ -55,6 +56,16 @@ impl Shared {
         let mut client = self.pool.living(DOING).await?;
         let change = self.change(&mut client).await?;
         change.lock_gate(known).await?;
+        if known.adopted.is_some()
+            && matches!(
+                what,
+                TableChange::AddVector(..) | TableChange::RemoveVector(_)
+            )
+        {
+            return Err(
+                adopt::fixed(&known.name, "its vectors are the columns of its table").into(),
+            );
+        }
         match what {
             TableChange::Index(create) => {
                 let path = &create.field_name;
@@ -93,15 +104,9 @@ impl Change<'_> {
     ) -> Result<(), Fault> {
         self.drop_index(known, path).await?;
         let ino = self.next_number(known.cid).await?;
-        let make = index::make(known.cid, ino, path, schema, false);
-        for sql in &make.tables {
-            self.execute(sql).await?;
-        }
-        if let Some(words) = Words::new(path, schema) {
-            words.fill(&*self.transaction, (known.cid, ino)).await?;
-        }
-        for sql in &make.indexes {
-            self.execute(sql).await?;
+        // That there is an index changes answers, so it is noted; the owner's table stays as it is.
+        if known.adopted.is_none() {
+            self.make_index(known, (ino, path), schema).await?;
         }
         // How often each value is there is known of an index only once it is looked at, and by that
         // a filtered search is planned.
@@ -118,14 +123,35 @@ impl Change<'_> {
             .map(drop)
     }
 
+    async fn make_index(
+        &self,
+        known: &Known,
+        (ino, path): (i32, &JsonPath),
+        schema: &PayloadFieldSchema,
+    ) -> Result<(), Fault> {
+        let make = index::make(known.cid, ino, path, schema, false);
+        for sql in &make.tables {
+            self.execute(sql).await?;
+        }
+        if let Some(words) = Words::new(path, schema) {
+            words.fill(&*self.transaction, (known.cid, ino)).await?;
+        }
+        for sql in &make.indexes {
+            self.execute(sql).await?;
+        }
+        Ok(())
+    }
+
     /// One that is not there is dropped too, as in Qdrant.
     async fn drop_index(&self, known: &Known, path: &JsonPath) -> Result<(), Fault> {
         let text = path.to_string();
         let Some(there) = known.indexes.get(&text) else {
             return Ok(());
         };
-        for sql in index::remove(known.cid, there.ino, &there.schema) {
-            self.execute(&sql).await?;
+        if known.adopted.is_none() {
+            for sql in index::remove(known.cid, there.ino, &there.schema) {
+                self.execute(&sql).await?;
+            }
         }
         let sql = format!("delete from {CATALOGUE}.payload_indexes where cid = $1 and path = $2");
         self.run(&sql, &[&known.cid, &text]).await.map(drop)

@@ -110,7 +110,11 @@ fn written(
     )
 }
 
-fn named(given: &VectorStructPersisted, name: &str) -> Option<VectorPersisted> {
+/// The vector of this name, if it is given.
+pub(in crate::store::pgvector) fn named(
+    given: &VectorStructPersisted,
+    name: &str,
+) -> Option<VectorPersisted> {
     match given {
         VectorStructPersisted::Single(dense) => {
             (name == DEFAULT_VECTOR_NAME).then(|| VectorPersisted::Dense(dense.clone()))

@@ -181,7 +181,7 @@ impl<'c> Twin<'c> {
                     false => words.fill(self.client, place).await.unwrap(),
                 }
             }
-            let sql = index::points(cid, made.ino, &path, &made.schema);
+            let sql = index::points(&self.known, made.ino, &path, &made.schema);
             let count: i64 = self.client.query_one(&sql, &[]).await.unwrap().get(0);
             let info = self.shard.info();
             assert_eq!(
