@@ -1,4 +1,4 @@
-"""Starts the sidecar on an empty embedded store, and counts what the tours did.
+"""Starts the sidecar on an empty store, and counts what the tours did.
 
 A tour does not know what it talks to: it gets a `Target`. That is how the same tours run against
 any other store.
@@ -24,6 +24,9 @@ from dataclasses import dataclass
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 60
 END_SECONDS_MAX = 60
+
+# The settings of a sidecar over the store it brings along.
+EMBEDDED = '[primary]\nkind = "embedded"\n'
 
 # A loopback has no need of TLS.
 warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
@@ -53,14 +56,14 @@ def build() -> pathlib.Path:
 class Sidecar:
     """One process with a data folder of its own, both gone at the end."""
 
-    def __init__(self, binary: pathlib.Path, folder: pathlib.Path) -> None:
+    def __init__(self, binary: pathlib.Path, folder: pathlib.Path, store: str) -> None:
         config = folder / "outrigger.toml"
         config.write_text(
             'listen = "127.0.0.1:0"\n'
             'admin_listen = "127.0.0.1:0"\n'
             f"data_dir = {json.dumps(str(folder / 'data'))}\n"
-            '[primary]\nkind = "embedded"\n'
             '[log]\nformat = "json"\n'
+            f"{store}"
         )
         self.log = folder / "log"
         with open(self.log, "wb") as output:
@@ -109,9 +112,10 @@ class Sidecar:
 
 
 @contextlib.contextmanager
-def sidecar(binary: pathlib.Path, outcome: Outcome) -> Iterator[Target]:
+def sidecar(binary: pathlib.Path, outcome: Outcome, store: str = EMBEDDED) -> Iterator[Target]:
+    """`store` is what the settings say of it, and of anything else that comes after it."""
     with tempfile.TemporaryDirectory(prefix="outrigger-clients-") as folder:
-        process = Sidecar(binary, pathlib.Path(folder))
+        process = Sidecar(binary, pathlib.Path(folder), store)
         try:
             yield process.target()
         finally:

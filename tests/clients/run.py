@@ -1,14 +1,14 @@
 """The real clients against Outrigger.
 
-    run.py [--binary PATH] TOUR
+    run.py [--binary PATH] [--store embedded|pgvector] TOUR
     run.py --url URL [--api-key KEY] TOUR      against a server that is there already
 
 TOUR is python, javascript, langchain, llamaindex or mem0. The Python that runs this has to have
 the packages of the requirements.txt of that name; the JavaScript client is looked for in the
 folder that OUTRIGGER_TEST_NODE_MODULES names. `tests/run` sees to both.
 
-A sidecar is started for the tour, on an empty embedded store and ports of its own. Without
---binary it is built first.
+A sidecar is started for the tour, on an empty store (the embedded one unless --store says pgvector;
+then a PostgreSQL of its own, too) and ports of its own. Without --binary it is built first.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import argparse
 import contextlib
 import importlib
 import importlib.metadata
+import json
 import pathlib
 import subprocess
 import sys
 import unittest
 
 import harness
+import postgres
 
 # What a tour is made of, and the packages whose versions its summary names.
 TOURS = {
@@ -40,6 +42,7 @@ TOURS = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--binary", type=pathlib.Path)
+    parser.add_argument("--store", choices=["embedded", "pgvector"], default="embedded")
     parser.add_argument("--url")
     parser.add_argument("--api-key")
     parser.add_argument("--only", help="tests whose name has this in it")
@@ -52,12 +55,20 @@ def main() -> int:
             target = harness.Target(given.url.rstrip("/"), given.api_key)
         else:
             binary = given.binary.resolve() if given.binary else harness.build()
-            target = stack.enter_context(harness.sidecar(binary, outcome))
+            store = harness.EMBEDDED
+            if given.store == "pgvector":
+                server = stack.enter_context(postgres.server())
+                store = pgvector(server.database("outrigger"))
+            target = stack.enter_context(harness.sidecar(binary, outcome, store))
         if given.tour == "javascript":
             about = javascript(target, outcome, given.only)
         else:
             about = python(target, outcome, given.tour, given.only)
     return outcome.summary(about)
+
+
+def pgvector(address: str) -> str:
+    return f'[primary]\nkind = "pgvector"\nurl = {json.dumps(address)}\n'
 
 
 def python(target: harness.Target, outcome: harness.Outcome, tour: str, only: str | None) -> str:
