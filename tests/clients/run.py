@@ -3,12 +3,13 @@
     run.py [--binary PATH] [--store embedded|pgvector] TOUR
     run.py --url URL [--api-key KEY] TOUR      against a server that is there already
 
-TOUR is python, javascript, langchain, llamaindex or mem0. The Python that runs this has to have
-the packages of the requirements.txt of that name; the JavaScript client is looked for in the
+TOUR is python, javascript, langchain, llamaindex, mem0 or adopt. The Python that runs this has to
+have the packages of the requirements.txt of that name; the JavaScript client is looked for in the
 folder that OUTRIGGER_TEST_NODE_MODULES names. `tests/run` sees to both.
 
 A sidecar is started for the tour, on an empty store (the embedded one unless --store says pgvector;
-then a PostgreSQL of its own, too) and ports of its own. Without --binary it is built first.
+then a PostgreSQL of its own, too) and ports of its own. Without --binary it is built first. The tour
+adopt is always over pgvector: frameworks write tables there, and sidecars serve those.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ import pathlib
 import subprocess
 import sys
 import unittest
+from typing import Any
 
 import harness
 import postgres
+
+ADOPTED = ["mem0", "langchain", "llamaindex", "vecs", "dify", "anythingllm"]
 
 # What a tour is made of, and the packages whose versions its summary names.
 TOURS = {
@@ -36,6 +40,10 @@ TOURS = {
     ),
     "mem0": (["tour_mem0"], ["mem0ai", "qdrant-client"]),
     "javascript": ([], []),
+    "adopt": (
+        [*(f"adopt.tour_{name}" for name in ADOPTED)],
+        ["mem0ai", "langchain-postgres", "llama-index-vector-stores-postgres", "vecs"],
+    ),
 }
 
 
@@ -51,6 +59,13 @@ def main() -> int:
 
     outcome = harness.Outcome()
     with contextlib.ExitStack() as stack:
+        if given.tour == "adopt":
+            binary = given.binary.resolve() if given.binary else harness.build()
+            server = stack.enter_context(postgres.server())
+            # Imported here: only this tour has what it needs.
+            scene = importlib.import_module("adopt.scene")
+            rig = scene.Rig(server, binary, outcome, stack)
+            return outcome.summary(python(rig, outcome, given.tour, given.only))
         if given.url:
             target = harness.Target(given.url.rstrip("/"), given.api_key)
         else:
@@ -71,7 +86,7 @@ def pgvector(address: str) -> str:
     return f'[primary]\nkind = "pgvector"\nurl = {json.dumps(address)}\n'
 
 
-def python(target: harness.Target, outcome: harness.Outcome, tour: str, only: str | None) -> str:
+def python(target: Any, outcome: harness.Outcome, tour: str, only: str | None) -> str:
     modules, packages = TOURS[tour]
     for module in modules:
         for test in importlib.import_module(module).tests(target):
