@@ -131,7 +131,7 @@ class Scene:
 
     def definition(self) -> str:
         """All that is in the schemas which are not PostgreSQL's and not Outrigger's."""
-        mine = "n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'outrigger')"
+        mine = "n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'qd', 'qdc', 'qd_data')"
         return self.server.sql(
             f"""
             select 'column', n.nspname, c.relname, a.attnum, a.attname, a.attnotnull,
@@ -160,7 +160,8 @@ class Scene:
         """Every row with the transaction that wrote it: a row written again is another row."""
         tables = self.server.sql(
             "select format('%I.%I', schemaname, tablename) from pg_tables "
-            "where schemaname not in ('pg_catalog', 'information_schema', 'outrigger') order by 1",
+            "where schemaname not in ('pg_catalog', 'information_schema', 'qd', 'qdc', 'qd_data') "
+            "order by 1",
             self.database,
         ).splitlines()
         return "\n".join(

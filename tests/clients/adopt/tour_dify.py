@@ -37,7 +37,8 @@ class Dify(scene.Adapter):
                 "document_id": documents[number % 5],
                 "dataset_id": DATASET,
             }
-        self.database_of_its_own = psycopg2.connect(address)
+        # Its index is asked, and would look at forty rows.
+        self.database_of_its_own = psycopg2.connect(address, options="-c hnsw.ef_search=200")
         self.database_of_its_own.autocommit = True
 
     def ask(self, statement: str, *values: Any) -> list[tuple]:
