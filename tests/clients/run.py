@@ -28,7 +28,7 @@ from typing import Any
 import harness
 import postgres
 
-ADOPTED = ["mem0", "langchain", "llamaindex", "vecs", "dify", "anythingllm"]
+ADOPTED = ["mem0", "langchain", "llamaindex", "open_webui", "vecs", "dify", "anythingllm"]
 
 # What a tour is made of, and the packages whose versions its summary names.
 TOURS = {
