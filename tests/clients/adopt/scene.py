@@ -277,7 +277,7 @@ class Adopted(harness.Patient):
         with self.assertRaises(UnexpectedResponse) as refused:
             self.adapter.qdrant_write()
         self.assertEqual(refused.exception.status_code, 403)
-        self.assertIn("writable", str(refused.exception))
+        self.assertIn("writable", refused.exception.content.decode())
         client, name = self.scene.client, self.adapter.name
         some = shown_id(self.adapter.memories[0].id)
         everything = models.FilterSelector(filter=models.Filter(must=[]))

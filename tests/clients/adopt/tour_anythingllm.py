@@ -56,7 +56,7 @@ class AnythingLlm(scene.Adapter):
 
     def request(self, method: str, path: str, body: dict | None = None) -> Any:
         answer = self.http.request(method, path, json=body)
-        answer.raise_for_status()
+        assert answer.is_success, answer.text
         return answer.json()["result"]
 
     def connect(self, url: str) -> None:

@@ -76,7 +76,7 @@ class Dify(scene.Adapter):
 
     def post(self, method: str, path: str, body: dict | None = None) -> Any:
         answer = self.http.request(method, path, json=body)
-        answer.raise_for_status()
+        assert answer.is_success, answer.text
         return answer.json()["result"]
 
     def write_twin(self, url: str) -> None:

@@ -143,10 +143,7 @@ class PgvectorStore(LangChain):
         self.memories = memories.memories()
         # A column without a value.
         del self.memories[4].metadata["even"]
-        self.engine = PGEngine.from_connection_string(self.url_of_psycopg())
-
-    def url_of_psycopg(self) -> str:
-        return self.url()
+        self.engine = PGEngine.from_connection_string(self.url())
 
     def write(self) -> None:
         self.engine.init_vectorstore_table(
@@ -160,7 +157,7 @@ class PgvectorStore(LangChain):
         self.store.add_documents(documents(self.memories), ids=[one.id for one in self.memories])
 
     def settings(self) -> str:
-        return f'[collections.{self.name}]\nadopt = "langchain"\n'
+        return f'[collections.{self.name}]\nadopt = "langchain"\ntable = "{self.name}"\n'
 
     def close(self) -> None:
         self.engine._run_as_sync(self.engine.close())
