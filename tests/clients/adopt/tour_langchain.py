@@ -219,6 +219,24 @@ class LangChainPgvectorStore(scene.Adopted):
         columns = dict.fromkeys(COLUMNS)
         return {**payload, "metadata": {**columns, **payload["metadata"]}}
 
+    def test_a_row_that_jsonb_cannot_hold_does_not_hide_the_others(self) -> None:
+        """The column is json: unlike jsonb it takes a character zero, as the framework writes it."""
+        own, client, name = self.adapter.store, self.scene.client, self.adapter.name
+        metadata = {"kind": "a", "number": 1, "zero": "a\x00b"}
+        [id] = own.add_documents([Document("with a zero", metadata=metadata)])
+        try:
+            self.assertEqual(own.get_by_ids([id])[0].metadata["zero"], "a\x00b")
+            points, _ = client.scroll(name, limit=99)
+            written = {one.id for one in self.adapter.memories}
+            self.assertLessEqual(written, {str(one.id) for one in points})
+            vector = memories.embed("with a zero")
+            found = client.query_points(name, vector, limit=33).points
+            self.assertGreaterEqual(len(found), 33 - 1)
+            wanted = scene.kind_is("metadata.kind", "a")
+            self.assertGreaterEqual(client.count(name, wanted, exact=True).count, 17)
+        finally:
+            own.delete([id])
+
 
 def tests(rig: scene.Rig) -> list[unittest.TestCase]:
     return [
