@@ -112,9 +112,12 @@ class Rig:
 class Scene:
     """The table written, the sidecar started, both providers open."""
 
-    def __init__(self, rig: Rig, made: type[Adapter], **options: Any) -> None:
+    def __init__(self, rig: Rig, made: type[Adapter], in_workers: bool, **options: Any) -> None:
         address, self.database = rig.database()
         self.server = rig.server
+        if in_workers:
+            # What PostgreSQL does by itself when a table is large.
+            self.server.sql(f'alter database "{self.database}" set debug_parallel_query = on')
         self.adapter = made(address, self.database, **options)
         rig.stack.callback(self.adapter.close)
         self.adapter.write()
@@ -179,6 +182,8 @@ class Adopted(harness.Patient):
     """What holds for every framework. Named in a tour by a class of its own, with its `scene`."""
 
     scene: Scene
+    # Whether all that PostgreSQL may do in parallel workers is done there.
+    in_workers = False
     maxDiff = 4000
 
     @property
@@ -329,7 +334,8 @@ def tests(
     """The tests of `case` in a scene of their own. A scene that cannot be set is one that fails,
     and the next is tried."""
     try:
-        case.scene = Scene(rig, made, **options)
+        in_workers = getattr(case, "in_workers", False)
+        case.scene = Scene(rig, made, in_workers, **options)
     except (Exception, SystemExit):
         rig.outcome.say(f"{case.__name__}.the_scene_is_set", traceback.format_exc(limit=-6))
         return []

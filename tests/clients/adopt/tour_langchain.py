@@ -211,6 +211,8 @@ class LangChainPgvector(scene.Adopted):
 class LangChainPgvectorSized(scene.Adopted):
     """With `embedding_length` the column has a size."""
 
+    in_workers = True
+
 
 class LangChainPgvectorStore(scene.Adopted):
     def twin_payload(self, payload: dict[str, Any]) -> dict[str, Any]:

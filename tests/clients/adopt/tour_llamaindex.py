@@ -127,6 +127,8 @@ class LlamaIndex(scene.Adapter):
 class LlamaIndexAdopted(scene.Adopted):
     """`metadata_` is json, as it is unless asked for otherwise."""
 
+    in_workers = True
+
     def assert_same_json(self, one: Any, other: Any, about: str = "") -> None:
         super().assert_same_json(parsed(one), parsed(other), about)
 
@@ -160,6 +162,8 @@ class LlamaIndexAdopted(scene.Adopted):
 
 class LlamaIndexBinaryHybrid(LlamaIndexAdopted):
     """`metadata_` is jsonb, beside it a column of words, over the vectors an HNSW index."""
+
+    in_workers = False
 
 
 def parsed(value: Any) -> Any:

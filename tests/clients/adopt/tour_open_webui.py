@@ -15,6 +15,7 @@ import pathlib
 import sys
 import types
 import unittest
+import warnings
 from typing import Any
 
 from qdrant_client import models
@@ -22,6 +23,9 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 
 from adopt import memories, scene
 from adopt.scene import Found
+
+# Its client cannot be told not to compare versions, nor to do so in time.
+warnings.filterwarnings("ignore", "Qdrant client version|Failed to obtain server version")
 
 FOLDER = "OUTRIGGER_TEST_OPEN_WEBUI"
 # Vectors are filled up with zeros to the length of the column.
@@ -159,7 +163,6 @@ class OpenWebUi(scene.Adapter):
 
     def close(self) -> None:
         self.own.session.remove()
-        self.own.session.bind.dispose() if getattr(self.own.session, "bind", None) else None
 
 
 class OneEach(OpenWebUi):
