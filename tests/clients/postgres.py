@@ -29,7 +29,9 @@ class Postgres:
 
     def __init__(self, folder: pathlib.Path) -> None:
         if not os.environ.get(BINARIES):
-            raise SystemExit(f"{BINARIES} does not say where initdb and postgres are; see tests/run")
+            raise SystemExit(
+                f"{BINARIES} does not say where initdb and postgres are; see tests/run"
+            )
         self.binaries = pathlib.Path(os.environ[BINARIES])
         self.account = os.environ.get(ACCOUNT)
         self.log = folder / "log"

@@ -8,8 +8,8 @@ have the packages of the requirements.txt of that name; the JavaScript client is
 folder that OUTRIGGER_TEST_NODE_MODULES names. `tests/run` sees to both.
 
 A sidecar is started for the tour, on an empty store (the embedded one unless --store says pgvector;
-then a PostgreSQL of its own, too) and ports of its own. Without --binary it is built first. The tour
-adopt is always over pgvector: frameworks write tables there, and sidecars serve those.
+then a PostgreSQL of its own, too) and ports of its own. Without --binary it is built first. The
+tour adopt is always over pgvector: frameworks write tables there, and sidecars serve those.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ ADOPTED = ["mem0", "langchain", "llamaindex", "open_webui", "vecs", "dify", "any
 
 # What a tour is made of, and the packages whose versions its summary names.
 TOURS = {
-    "python": (["tour_collections", "tour_points", "tour_queries", "tour_whole"], ["qdrant-client"]),
+    "python": (
+        ["tour_collections", "tour_points", "tour_queries", "tour_whole"],
+        ["qdrant-client"],
+    ),
     "langchain": (["tour_langchain"], ["langchain-core", "langchain-qdrant", "qdrant-client"]),
     "llamaindex": (
         ["tour_llamaindex"],

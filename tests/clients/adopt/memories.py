@@ -63,7 +63,9 @@ def memories(odd_ids: bool = False) -> list[Memory]:
         text = TEXTS[number // 5] if number % 5 == 0 else f"memory number {number}"
         own = METADATA[number // 6] if number % 6 == 0 and number // 6 < len(METADATA) else {}
         shared = {"kind": "abc"[number % 3], "number": number, "even": number % 2 == 0}
-        made.append(Memory(str(uuid.UUID(int=chance.getrandbits(128), version=4)), text, shared | own))
+        made.append(
+            Memory(str(uuid.UUID(int=chance.getrandbits(128), version=4)), text, shared | own)
+        )
     if odd_ids:
         for memory, odd in zip(made[3::10], ODD_IDS, strict=True):
             memory.id = odd

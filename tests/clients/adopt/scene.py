@@ -24,6 +24,8 @@ from adopt.memories import Memory, embed, shown_id
 
 QUERIES = ["memory number 7", "Grüße", "something nobody kept"]
 SCORE_DIFFERENCE_MAX = 1e-5
+# The schemas that are PostgreSQL's and Outrigger's.
+NOT_OF_USERS = ("pg_catalog", "information_schema", "pg_toast", "qd", "qdc", "qd_data")
 
 
 @dataclass
@@ -37,8 +39,8 @@ class Found:
 
 
 class Adapter:
-    """A framework with both of its providers. `name` is the adopted collection's; `twin` that of the
-    collection into which its Qdrant provider writes."""
+    """A framework with both of its providers. `name` is the adopted collection's; `twin` that of
+    the collection into which its Qdrant provider writes."""
 
     name = "memories"
     twin = "twin"
@@ -133,8 +135,8 @@ class Scene:
         self.adapter.write_twin(self.target.url)
 
     def definition(self) -> str:
-        """All that is in the schemas which are not PostgreSQL's and not Outrigger's."""
-        mine = "n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'qd', 'qdc', 'qd_data')"
+        """All that there is in the users' schemas."""
+        of_users = f"n.nspname not in {NOT_OF_USERS}"
         return self.server.sql(
             f"""
             select 'column', n.nspname, c.relname, a.attnum, a.attname, a.attnotnull,
@@ -142,19 +144,25 @@ class Scene:
             from pg_attribute a join pg_class c on c.oid = a.attrelid
             join pg_namespace n on n.oid = c.relnamespace
             left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-            where c.relkind in ('r', 'p', 'v', 'm') and {mine} order by 2, 3, 4;
-            select 'index', n.nspname, c.relname, pg_get_indexdef(c.oid), null, null, null, null
+            where c.relkind in ('r', 'p', 'v', 'm') and {of_users} order by 2, 3, 4;
+
+            select 'index', n.nspname, c.relname, pg_get_indexdef(c.oid)
             from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where c.relkind = 'i' and {mine} order by 2, 3;
-            select 'constraint', n.nspname, c.conname, pg_get_constraintdef(c.oid), null, null, null, null
-            from pg_constraint c join pg_namespace n on n.oid = c.connamespace where {mine} order by 2, 3;
-            select 'trigger', c.relname, t.tgname, pg_get_triggerdef(t.oid), null, null, null, null
+            where c.relkind = 'i' and {of_users} order by 2, 3;
+
+            select 'constraint', n.nspname, c.conname, pg_get_constraintdef(c.oid)
+            from pg_constraint c join pg_namespace n on n.oid = c.connamespace
+            where {of_users} order by 2, 3;
+
+            select 'trigger', n.nspname, c.relname, t.tgname, pg_get_triggerdef(t.oid)
             from pg_trigger t join pg_class c on c.oid = t.tgrelid
-            join pg_namespace n on n.oid = c.relnamespace where not t.tgisinternal and {mine} order by 2, 3;
-            select 'function', n.nspname, p.proname, p.prosrc, null, null, null, null
+            join pg_namespace n on n.oid = c.relnamespace
+            where not t.tgisinternal and {of_users} order by 2, 3, 4;
+
+            select 'function', n.nspname, p.proname, p.prosrc
             from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-            where {mine} and p.prolang <> (select oid from pg_language where lanname = 'c')
-            order by 2, 3, 4
+            join pg_language l on l.oid = p.prolang
+            where l.lanname <> 'c' and {of_users} order by 2, 3, 4
             """,
             self.database,
         )
@@ -163,12 +171,13 @@ class Scene:
         """Every row with the transaction that wrote it: a row written again is another row."""
         tables = self.server.sql(
             "select format('%I.%I', schemaname, tablename) from pg_tables "
-            "where schemaname not in ('pg_catalog', 'information_schema', 'qd', 'qdc', 'qd_data') "
-            "order by 1",
+            f"where schemaname not in {NOT_OF_USERS} order by 1",
             self.database,
         ).splitlines()
         return "\n".join(
-            self.server.sql(f"select t.xmin, t::text from {table} t order by t::text", self.database)
+            self.server.sql(
+                f"select t.xmin, t::text from {table} t order by t::text", self.database
+            )
             for table in tables
         )
 
@@ -192,7 +201,9 @@ class Adopted(harness.Patient):
 
     def assert_same_json(self, one: Any, other: Any, about: str = "") -> None:
         """`1` is not `1.0` and not `true`."""
-        said = [json.dumps(x, sort_keys=True, ensure_ascii=False, default=str) for x in (one, other)]
+        said = [
+            json.dumps(x, sort_keys=True, ensure_ascii=False, default=str) for x in (one, other)
+        ]
         self.assertEqual(*said, about)
 
     def assert_same(self, through: list[Found], own: list[Found], scores: bool) -> None:
@@ -323,9 +334,7 @@ def unnamed(vector: Any) -> list[float]:
 def kind_is(key: str, kind: str | None) -> models.Filter | None:
     if kind is None:
         return None
-    return models.Filter(
-        must=[models.FieldCondition(key=key, match=models.MatchValue(value=kind))]
-    )
+    return models.Filter(must=[models.FieldCondition(key=key, match=models.MatchValue(value=kind))])
 
 
 def tests(

@@ -43,11 +43,14 @@ class AnythingLlm(scene.Adapter):
             )
             other = memories.memories()[:5]
             rows = [(one.id, self.name, one) for one in self.memories]
-            rows += [(f"{n:08}-0000-4000-8000-000000000000", "other", one) for n, one in enumerate(other)]
+            rows += [
+                (f"{n:08}-0000-4000-8000-000000000000", "other", one) for n, one in enumerate(other)
+            ]
             for id, namespace, one in rows:
                 metadata = json.dumps({**one.metadata, "text": one.text})
                 cursor.execute(
-                    f"insert into {TABLE} (id, namespace, embedding, metadata) values (%s, %s, %s, %s)",
+                    f"insert into {TABLE} (id, namespace, embedding, metadata) "
+                    "values (%s, %s, %s, %s)",
                     (id, namespace, json.dumps(one.vector), metadata),
                 )
 

@@ -140,7 +140,8 @@ class Dify(scene.Adapter):
 
     def table_list(self, kind: str | None = None) -> list[Found]:
         rows = self.ask(
-            f"select id::text, text, meta from {TABLE} where %s::text is null or meta->>'kind' = %s",
+            f"select id::text, text, meta from {TABLE} "
+            "where %s::text is null or meta->>'kind' = %s",
             *(kind, kind),
         )
         return [Found(*row) for row in rows]

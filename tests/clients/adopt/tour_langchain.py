@@ -128,9 +128,8 @@ class Pgvector(LangChain):
         self.opened("another").add_documents(documents(memories.memories()[:5]))
 
     def settings(self) -> str:
-        return (
-            f'[collections."{self.name}"]\nadopt = "langchain"\nsource = {json.dumps(self.source)}\n'
-        )
+        source = json.dumps(self.source)
+        return f'[collections."{self.name}"]\nadopt = "langchain"\nsource = {source}\n'
 
 
 class PgvectorStore(LangChain):
@@ -199,7 +198,9 @@ class LangChainPgvector(scene.Adopted):
         self.assertEqual(len(numbers), 4)
         self.assertEqual(matching(field("number", range=models.Range(gte=10, lte=13))), numbers)
         anything = models.MatchAny(any=["a", "b"])
-        self.assertEqual(matching(field("kind", match=anything)), own({"kind": {"$in": ["a", "b"]}}))
+        self.assertEqual(
+            matching(field("kind", match=anything)), own({"kind": {"$in": ["a", "b"]}})
+        )
         deep = field("nested.deep.deeper[].a", match=models.MatchValue(value=1))
         self.assertEqual(matching(deep), {adapter.memories[0].text})
         tag = field("tags", match=models.MatchValue(value="ü"))
@@ -222,7 +223,8 @@ class LangChainPgvectorStore(scene.Adopted):
         return {**payload, "metadata": {**columns, **payload["metadata"]}}
 
     def test_a_row_that_jsonb_cannot_hold_does_not_hide_the_others(self) -> None:
-        """The column is json: unlike jsonb it takes a character zero, as the framework writes it."""
+        """The column is json: unlike jsonb it takes the character zero, and so does the
+        framework."""
         own, client, name = self.adapter.store, self.scene.client, self.adapter.name
         metadata = {"kind": "a", "number": 1, "zero": "a\x00b"}
         [id] = own.add_documents([Document("with a zero", metadata=metadata)])

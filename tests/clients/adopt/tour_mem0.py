@@ -178,10 +178,14 @@ class Mem0Writable(harness.Patient):
 
     def test_a_memory_added_updated_and_deleted_is_so_in_the_table(self) -> None:
         metadata = {"kind": "new", "nested": {"a": [1, None]}, "whole": 1.0, "nothing": None}
-        [added] = self.through.add("wächst nach", user_id="bob", metadata=metadata, infer=False)["results"]
+        [added] = self.through.add("wächst nach", user_id="bob", metadata=metadata, infer=False)[
+            "results"
+        ]
         one = self.own.get(added["id"])
         self.assertEqual((one["memory"], one["user_id"]), ("wächst nach", "bob"))
-        self.assertEqual(json.dumps(one["metadata"], sort_keys=True), json.dumps(metadata, sort_keys=True))
+        self.assertEqual(
+            json.dumps(one["metadata"], sort_keys=True), json.dumps(metadata, sort_keys=True)
+        )
         self.assertEqual(one, self.through.get(added["id"]))
         [found] = self.own.vector_store.search("", memories.embed("wächst nach"), top_k=1)
         self.assertEqual(found.id, added["id"])
@@ -234,7 +238,9 @@ class Mem0Writable(harness.Patient):
         with self.assertRaises(UnexpectedResponse) as refused:
             self.through.reset()
         self.assertEqual(refused.exception.status_code, 403)
-        self.assertEqual(len(self.own.get_all(filters={"user_id": "alice"}, top_k=100)["results"]), 50)
+        self.assertEqual(
+            len(self.own.get_all(filters={"user_id": "alice"}, top_k=100)["results"]), 50
+        )
 
     def test_zz_nothing_of_the_users_schema_has_changed(self) -> None:
         self.assertEqual(self.scene.definition(), self.scene.before)

@@ -84,7 +84,11 @@ def clients(address: str, url: str | None) -> dict[str, type]:
         module.__path__ = []
         sys.modules[name] = module
     where = "open_webui.retrieval.vector.dbs"
-    named = {"pgvector": "PgvectorClient", "qdrant": "QdrantClient", "qdrant_multitenancy": "QdrantClient"}
+    named = {
+        "pgvector": "PgvectorClient",
+        "qdrant": "QdrantClient",
+        "qdrant_multitenancy": "QdrantClient",
+    }
     return {
         module: getattr(importlib.import_module(f"{where}.{module}"), client)
         for module, client in named.items()
@@ -126,7 +130,9 @@ class OpenWebUi(scene.Adapter):
         [ids], [texts], [metadatas] = found.ids, found.documents, found.metadatas
         # Both bring a cosine into the range from 0 to 1, in the same way.
         [made] = found.distances if scores else [[None] * len(ids)]
-        return [Found(str(one[0]), *one[1:]) for one in zip(ids, texts, metadatas, made, strict=True)]
+        return [
+            Found(str(one[0]), *one[1:]) for one in zip(ids, texts, metadatas, made, strict=True)
+        ]
 
     def search(self, client: Any, text: str, limit: int, kind: str | None) -> list[Found]:
         filter = {"kind": kind} if kind else None
@@ -217,9 +223,7 @@ class OpenWebUiShared(scene.Adopted):
             self.assertEqual(len(own), count)
             self.assertEqual({one.id for one in adapter.both(adapter.qdrant.get(name))}, own)
             self.assertTrue(adapter.qdrant.has_collection(name))
-        counts = {
-            name: self.scene.client.count(f"open-webui_{name}").count for name in SHARED
-        }
+        counts = {name: self.scene.client.count(f"open-webui_{name}").count for name in SHARED}
         wanted = {"files": 50, "memories": 2, "knowledge": 3, "web-search": 0, "hash-based": 0}
         self.assertEqual(counts, wanted)
 
