@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import unittest
+import uuid
 from typing import Any
 
+import harness
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_postgres import Column, PGEngine, PGVector, PGVectorStore
@@ -115,6 +117,7 @@ class Pgvector(LangChain):
         self.memories = memories.memories(odd_ids=True)
         # One without hyphens, as its Qdrant provider makes them.
         self.memories[1].id = self.memories[1].id.replace("-", "")
+        self.writable = options.pop("writable", False)
         self.store = self.opened(self.source, **options)
 
     def opened(self, name: str, **options: Any) -> PGVector:
@@ -128,8 +131,9 @@ class Pgvector(LangChain):
         self.opened("another").add_documents(documents(memories.memories()[:5]))
 
     def settings(self) -> str:
+        more = "writable = true\n" if self.writable else ""
         source = json.dumps(self.source)
-        return f'[collections."{self.name}"]\nadopt = "langchain"\nsource = {source}\n'
+        return f'[collections."{self.name}"]\nadopt = "langchain"\nsource = {source}\n{more}'
 
 
 class PgvectorStore(LangChain):
@@ -242,8 +246,43 @@ class LangChainPgvectorStore(scene.Adopted):
             own.delete([id])
 
 
+class LangChainPgvectorWritable(harness.Patient):
+    """With `writable = true`: what its Qdrant provider adds and deletes, its own sees."""
+
+    scene: scene.Scene
+
+    def test_documents_added_and_deleted_are_so_in_the_table(self) -> None:
+        own, through = self.scene.adapter.store, self.scene.adapter.through
+        metadata = {"kind": "new", "nested": {"a": [1, None, "ü"]}, "whole": 1.0}
+        ids = [str(uuid.uuid4()), uuid.uuid4().hex]
+        written = [Document("wächst nach", metadata=metadata), Document("", metadata={})]
+        through.add_documents(written, ids=ids)
+        found = {one.page_content: one for one in own.get_by_ids([str(uuid.UUID(x)) for x in ids])}
+        self.assertEqual(set(found), {"wächst nach", ""})
+        self.assertEqual(found["wächst nach"].metadata, metadata)
+        [(first, distance)] = own.similarity_search_with_score("wächst nach", k=1)
+        self.assertEqual(first.page_content, "wächst nach")
+        self.assertAlmostEqual(distance, 0.0, places=5)
+        through.add_documents([Document("ist gewachsen", metadata={"kind": "old"})], ids=ids[:1])
+        [one] = own.get_by_ids(ids[:1])
+        self.assertEqual((one.page_content, one.metadata), ("ist gewachsen", {"kind": "old"}))
+        self.assertTrue(through.delete(ids))
+        self.assertEqual(own.get_by_ids([str(uuid.UUID(x)) for x in ids]), [])
+
+    def test_a_row_with_an_id_of_its_own_is_deleted_by_the_id_shown(self) -> None:
+        adapter = self.scene.adapter
+        adapter.store.add_documents([Document("odd", metadata={})], ids=["odd/1"])
+        adapter.through.delete([memories.shown_id("odd/1")])
+        self.assertEqual(adapter.store.get_by_ids(["odd/1"]), [])
+
+    def test_zz_nothing_else_has_changed(self) -> None:
+        self.assertEqual(self.scene.definition(), self.scene.before)
+        self.assertEqual(self.scene.rows(), self.scene.rows_before)
+
+
 def tests(rig: scene.Rig) -> list[unittest.TestCase]:
     return [
+        *scene.tests(rig, LangChainPgvectorWritable, Pgvector, writable=True),
         *scene.tests(rig, LangChainPgvector, Pgvector),
         *scene.tests(rig, LangChainPgvectorSized, Pgvector, embedding_length=memories.SIZE),
         *scene.tests(rig, LangChainPgvectorStore, PgvectorStore),

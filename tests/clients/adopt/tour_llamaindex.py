@@ -7,6 +7,7 @@ import unittest
 from typing import Any
 from urllib.parse import urlsplit
 
+import harness
 from llama_index.core.schema import (
     BaseNode,
     Document,
@@ -57,6 +58,7 @@ class LlamaIndex(scene.Adapter):
     def __init__(self, address: str, database: str, **options: Any) -> None:
         super().__init__(address, database)
         self.memories = memories.memories(odd_ids=True)
+        self.writable = options.pop("writable", False)
         parts = urlsplit(address)
         self.own = PGVectorStore.from_params(
             host=parts.hostname,
@@ -76,7 +78,8 @@ class LlamaIndex(scene.Adapter):
         self.own.add(self.nodes())
 
     def settings(self) -> str:
-        return f'[collections."{self.name}"]\nadopt = "llamaindex"\n'
+        more = "writable = true\n" if self.writable else ""
+        return f'[collections."{self.name}"]\nadopt = "llamaindex"\n{more}'
 
     def qdrant(self, url: str, name: str) -> QdrantVectorStore:
         options = {"url": url, "timeout": 60, "check_compatibility": False}
@@ -166,6 +169,43 @@ class LlamaIndexBinaryHybrid(LlamaIndexAdopted):
     in_workers = False
 
 
+class LlamaIndexWritable(harness.Patient):
+    """With `writable = true`: what its Qdrant provider adds and deletes, its own sees."""
+
+    scene: scene.Scene
+
+    def test_nodes_added_and_deleted_are_so_in_the_table(self) -> None:
+        own, through = self.scene.adapter.own, self.scene.adapter.through
+        source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc-new")}
+        made = {"metadata": {"kind": "new", "n": 1.0}, "relationships": source}
+        written = [
+            TextNode(text='wächst "nach"', embedding=memories.embed("1"), **made),
+            Node(text_resource=MediaResource(text="a node"), embedding=memories.embed("2"), **made),
+            IndexNode(text="x", index_id="y", embedding=memories.embed("3"), **made),
+        ]
+        through.add(written)
+        ids = [one.node_id for one in written]
+        nodes = {one.node_id: one for one in own.get_nodes(node_ids=ids)}
+        aside = {"embedding"}
+        for one in written:
+            self.assertEqual(type(nodes[one.node_id]), type(one))
+            self.assertEqual(
+                nodes[one.node_id].model_dump(mode="json", exclude=aside),
+                one.model_dump(mode="json", exclude=aside),
+            )
+        asked = VectorStoreQuery(query_embedding=memories.embed("2"), similarity_top_k=1)
+        self.assertEqual(own.query(asked).ids, [ids[1]])
+        through.delete_nodes(ids[:1])
+        self.assertEqual({one.node_id for one in own.get_nodes(node_ids=ids)}, set(ids[1:]))
+        # All that came from one document.
+        through.delete("doc-new")
+        self.assertEqual(own.get_nodes(node_ids=ids), [])
+
+    def test_zz_nothing_else_has_changed(self) -> None:
+        self.assertEqual(self.scene.definition(), self.scene.before)
+        self.assertEqual(self.scene.rows(), self.scene.rows_before)
+
+
 def parsed(value: Any) -> Any:
     """A node within its payload is JSON in a text: the order of its keys says nothing. What its
     framework reads again from the text itself may be there or not: see `Document`."""
@@ -189,6 +229,7 @@ HYBRID = {
 
 def tests(rig: scene.Rig) -> list[unittest.TestCase]:
     return [
+        *scene.tests(rig, LlamaIndexWritable, LlamaIndex, writable=True),
         *scene.tests(rig, LlamaIndexAdopted, LlamaIndex),
         *scene.tests(rig, LlamaIndexBinaryHybrid, LlamaIndex, **HYBRID),
     ]
