@@ -59,6 +59,7 @@ class LlamaIndex(scene.Adapter):
         super().__init__(address, database)
         self.memories = memories.memories(odd_ids=True)
         self.writable = options.pop("writable", False)
+        self.name = options.pop("name", self.name)
         parts = urlsplit(address)
         self.own = PGVectorStore.from_params(
             host=parts.hostname,
@@ -168,6 +169,9 @@ class LlamaIndexBinaryHybrid(LlamaIndexAdopted):
 
     in_workers = False
 
+    def test_it_has_the_index(self) -> None:
+        self.assertIn("USING hnsw (embedding vector_cosine_ops)", self.scene.before)
+
 
 class LlamaIndexWritable(harness.Patient):
     """With `writable = true`: what its Qdrant provider adds and deletes, its own sees."""
@@ -221,6 +225,8 @@ def parsed(value: Any) -> Any:
 
 
 HYBRID = {
+    # With a blank in the name, the framework fails to make the index, and goes on without.
+    "name": "Essays",
     "use_jsonb": True,
     "hybrid_search": True,
     "hnsw_kwargs": {"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 200},
