@@ -122,6 +122,7 @@ struct Tally {
     /// Answers that hold nothing.
     empty: usize,
     kinds: BTreeMap<&'static str, usize>,
+    whys: BTreeMap<String, usize>,
     excuses: BTreeMap<Excuse, usize>,
     differences: Vec<String>,
 }
@@ -133,13 +134,14 @@ impl Tally {
             refusals,
             empty,
             kinds,
+            whys,
             excuses,
             differences,
         } = self;
         let differ = differences.len();
         format!(
             "{cases} answers, {refusals} of them refusals and {empty} empty, {differ} differ, \
-             left open by the engine {excuses:?}; {kinds:?}"
+             left open by the engine {excuses:?}; {kinds:?}; {whys:#?}"
         )
     }
 }
@@ -159,6 +161,10 @@ impl Twins {
         }
     }
 
+    #[expect(
+        clippy::print_stdout,
+        reason = "a long run is looked at while it goes on"
+    )]
     /// Asks both. Whether they say the same is for the tally.
     async fn ask(&mut self, seed: u64, step: usize, asked: &Asked) {
         let embedded = self.embedded.ask(asked).await;
@@ -166,6 +172,11 @@ impl Twins {
         self.tally.cases += 1;
         *self.tally.kinds.entry(asked.kind).or_default() += 1;
         self.tally.refusals += usize::from(embedded.0 >= 400);
+        if embedded.0 >= 400 {
+            let why = embedded.1["status"]["error"].as_str().unwrap_or_default();
+            let why: String = why.chars().take(60).collect();
+            *self.tally.whys.entry(why).or_default() += 1;
+        }
         let result = &embedded.1["result"];
         let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
         self.tally.empty += usize::from(is_empty(result) || is_empty(&result["points"]));
@@ -184,8 +195,11 @@ impl Twins {
             asked.target,
             short(&asked.body)
         );
-        writeln!(text, "  {} and {}", embedded.0, pgvector.0).unwrap();
+        for (status, answer) in [&embedded, &pgvector] {
+            writeln!(text, "  {status} {}", answer["status"]).unwrap();
+        }
         write!(text, "  {}", difference(&one, &other, "")).unwrap();
+        println!("{text}\n");
         self.tally.differences.push(text);
     }
 

@@ -87,11 +87,15 @@ pub(super) async fn facet(
     request: FacetRequest,
 ) -> Result<FacetResponse, Fault> {
     let index = known.declared.payload_schema.get(&request.key);
-    let values = index.and_then(Values::of).ok_or_else(|| {
-        refused(OperationError::MissingMapIndexForFacet {
+    let Some(values) = index.and_then(Values::of) else {
+        // Of no points Qdrant counts nothing, and misses no index for it.
+        if !request.exact && is_without_points(client, known).await? {
+            return Ok(FacetResponse { hits: Vec::new() });
+        }
+        return Err(refused(OperationError::MissingMapIndexForFacet {
             key: request.key.to_string(),
-        })
-    })?;
+        }));
+    };
     let mut params = Params::default();
     let condition = Scope::All(request.filter).condition(known, &mut params)?;
     let limit = params.push(Param::Int(i64::try_from(request.limit).unwrap_or(i64::MAX)));
@@ -118,4 +122,12 @@ pub(super) async fn facet(
     });
     let hits = hits.collect::<Result<Vec<_>, Fault>>()?;
     Ok(FacetResponse { hits })
+}
+
+async fn is_without_points(client: &mut Client, known: &Known) -> Result<bool, Fault> {
+    let text = format!("select not exists (select from {})", known.points_table());
+    let reader = Reader::begin(client).await?;
+    let rows = reader.rows(DOING, &text, &Params::default()).await?;
+    let row = rows.first().ok_or_else(|| link::nonsense(DOING))?;
+    row.try_get(0).map_err(|error| Fault::undone(DOING, error))
 }

@@ -161,12 +161,15 @@ pub(super) async fn in_every_value(victim: &Victim) {
             let except = json!({"must": [{"key": "k", "match": {"except": [text]}}]});
             assert_eq!(count(except).await, TEXTS.len() as u64 - 1, "{said}");
             let path = quoted(text);
-            let by_key = json!({"must": [{"key": path, "match": {"value": id}}]});
-            assert_eq!(count(by_key).await, 1, "{said}");
-            let nested = json!({"must": [{"nested": {"key": "o", "filter": {"must": [
-                {"key": path, "match": {"value": text}},
-            ]}}}]});
-            assert_eq!(count(nested).await, 1, "{said}");
+            // A path has no way to write a key with these in it.
+            if !text.contains(['"', '\\']) {
+                let by_key = json!({"must": [{"key": path, "match": {"value": id}}]});
+                assert_eq!(count(by_key).await, 1, "{said}");
+                let nested = json!({"must": [{"nested": {"key": "o", "filter": {"must": [
+                    {"key": path, "match": {"value": text}},
+                ]}}}]});
+                assert_eq!(count(nested).await, 1, "{said}");
+            }
 
             let collection = "/collections/texts";
             for (path, body) in [

@@ -100,8 +100,11 @@ impl Draw {
         (0..self.dice.below(most + 1)).map(|_| self.id()).collect()
     }
 
+    /// Never empty, nor ever emptied: `kept` is on no path that anybody deletes. The engine takes a
+    /// payload that is empty for another thing than none, and keeps nulls that are set on none.
     pub(super) fn payload(&mut self) -> Value {
         let mut map = Map::new();
+        map.insert("kept".to_owned(), json!(true));
         for (key, theme) in [
             ("n", Theme::Integer),
             ("f", Theme::Float),

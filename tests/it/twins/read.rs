@@ -144,7 +144,9 @@ impl Draw {
     }
 
     fn facet(&mut self) -> Value {
-        let mut body = json!({"key": self.path().0, "exact": true});
+        // Whether exactly or not both count the same here. Only of a collection without points, and
+        // without the index, the embedded engine says nothing where Qdrant refuses an exact count.
+        let mut body = json!({"key": self.path().0});
         self.filtered(&mut body);
         if self.dice.one_in(2) {
             body["limit"] = json!(self.dice.of(&[1, 2, 5]));

@@ -121,7 +121,7 @@ impl Draw {
             return self.document();
         }
         let mut indices: Vec<u32> = Vec::new();
-        for _ in 0..self.dice.below(6) {
+        for _ in 0..=self.dice.below(5) {
             let index = match self.dice.below(20) {
                 0 => u32::MAX,
                 1 => 3_000_000_000,
@@ -146,7 +146,7 @@ impl Draw {
 
     /// A vector for the one of this name, of its kind and size most of the time.
     pub(super) fn vector_of(&mut self, shape: &Shape, name: &str) -> Value {
-        if self.dice.one_in(150) {
+        if self.dice.one_in(400) {
             return self.unfit();
         }
         match shape.dense.iter().find(|dense| dense.name == name) {

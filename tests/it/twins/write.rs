@@ -13,7 +13,6 @@ impl Draw {
         match self.dice.below(20) {
             0 => {}
             1 => point["payload"] = Value::Null,
-            2 => point["payload"] = json!({}),
             _ => point["payload"] = self.payload(),
         }
         point
@@ -136,7 +135,7 @@ impl Draw {
         let mut payload = self.payload();
         if self.dice.one_in(3) {
             let at = self.dice.of(&THEMES);
-            payload = json!({"n": self.value(at)});
+            payload = json!({"n": self.value(at), "kept": true});
         }
         body["payload"] = payload;
         if self.dice.one_in(3) {

@@ -143,10 +143,11 @@ async fn vectors_of(
     pids: &[i64],
     name: &str,
 ) -> Result<Vec<(i64, VectorInternal)>, Fault> {
-    let (table, space) = Space::of(known, name).ok_or_else(|| no_vector(name))?;
+    // Of no points no vector is looked for, so that it is not missed either.
     if pids.is_empty() {
         return Ok(vec![]);
     }
+    let (table, space) = Space::of(known, name).ok_or_else(|| no_vector(name))?;
     let mut params = Params::default();
     let from = known.vectors_of(table, pids, &mut params);
     let text = format!("select s.pid, {} from {from}", table.column.selected());
