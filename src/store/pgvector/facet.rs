@@ -125,8 +125,8 @@ pub(super) async fn facet(
 }
 
 async fn is_without_points(client: &mut Client, known: &Known) -> Result<bool, Fault> {
-    let text = format!("select not exists (select from {})", known.points_table());
-    let reader = Reader::begin(client).await?;
+    let text = format!("select not exists (select from {} c)", known.points_table());
+    let reader = Reader::new(client, false);
     let rows = reader.rows(DOING, &text, &Params::default()).await?;
     let row = rows.first().ok_or_else(|| link::nonsense(DOING))?;
     row.try_get(0).map_err(|error| Fault::undone(DOING, error))
