@@ -199,6 +199,9 @@ impl Twins {
             writeln!(text, "  {status} {}", answer["status"]).unwrap();
         }
         write!(text, "  {}", difference(&one, &other, "")).unwrap();
+        if number("OUTRIGGER_TWINS_SEED").is_some() {
+            write!(text, "\n  in full\n{one}\n{other}").unwrap();
+        }
         println!("{text}\n");
         self.tally.differences.push(text);
     }

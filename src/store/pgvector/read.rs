@@ -23,6 +23,7 @@ pub(super) struct Shape<'k> {
     payload: Option<Selection>,
     vectors: Vec<(&'k str, &'k VectorTable, Space)>,
     wants_vectors: bool,
+    names_all: bool,
     /// A vector that is wanted and that no point can have.
     unknown: Option<String>,
 }
@@ -68,6 +69,7 @@ impl<'k> Shape<'k> {
             vectors,
             unknown,
             wants_vectors: *vector != WithVector::Bool(false),
+            names_all: names_all(vector),
         }
     }
 
@@ -129,7 +131,10 @@ impl<'k> Shape<'k> {
                 }
                 at += 1 + table.columns().len();
             }
-            record.vector = Some(as_one(found));
+            record.vector = Some(match self.names_all {
+                true => VectorStructInternal::Named(found),
+                false => as_one(found),
+            });
         }
         Ok(record)
     }
@@ -141,6 +146,15 @@ fn selected(selection: &Selection, text: &str) -> Result<Payload> {
         Selection::All => payload,
         Selection::Some(selector) => selector.process(payload),
     })
+}
+
+/// Qdrant counts a vector that is asked for twice as two, and so says the name even of the one that
+/// has none.
+pub(super) fn names_all(vector: &WithVector) -> bool {
+    match vector {
+        WithVector::Selector(names) => names.iter().filter(|name| name.is_empty()).count() > 1,
+        WithVector::Bool(_) => false,
+    }
 }
 
 /// A point that has nothing but the vector without a name shows that one plainly.

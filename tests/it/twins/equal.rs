@@ -150,6 +150,15 @@ pub(super) fn difference(one: &Value, other: &Value, at: &str) -> String {
                 .iter()
                 .zip(other)
                 .position(|(one, other)| !same(one, other));
+            let is_ranked = one.iter().chain(other).all(|hit| rank(hit).is_some());
+            if differs.is_some() && is_ranked {
+                // Which of them it is hides behind ties.
+                let listed = |list: &[Value]| Value::Array(list.iter().map(brief).collect());
+                let (one, other) = (listed(one), listed(other));
+                if one != other {
+                    return format!("{at}\n    embedded: {one}\n    pgvector: {other}");
+                }
+            }
             if let Some(which) = differs {
                 return difference(&one[which], &other[which], &format!("{at}[{which}]"));
             }
@@ -161,6 +170,11 @@ pub(super) fn difference(one: &Value, other: &Value, at: &str) -> String {
         short(one),
         short(other)
     )
+}
+
+fn brief(hit: &Value) -> Value {
+    let of = hit.get("id").or_else(|| hit.get("value"));
+    serde_json::json!([of, rank(hit)])
 }
 
 pub(super) fn short(value: &Value) -> String {

@@ -15,6 +15,7 @@ use crate::store::pgvector::catalog::Known;
 use crate::store::pgvector::filter_sql::Params;
 use crate::store::pgvector::link::Fault;
 use crate::store::pgvector::payload;
+use crate::store::pgvector::read;
 use crate::store::pgvector::vectors::{self, Space};
 
 /// What is carried, of all points by their internal number.
@@ -75,12 +76,7 @@ pub(in crate::store::pgvector) async fn carried(
             WithVector::Bool(true) => known.vectors.keys().map(String::as_str).collect(),
             WithVector::Selector(names) => names.iter().map(String::as_str).collect(),
         };
-        // Qdrant counts a vector that is asked for twice as two, and so says the name even of the
-        // one that has none.
-        let is_default_twice = match vector {
-            WithVector::Selector(names) => names.iter().filter(|name| name.is_empty()).count() > 1,
-            WithVector::Bool(_) => false,
-        };
+        let is_default_twice = read::names_all(vector);
         let each = names
             .iter()
             .map(|name| vectors_of(reader, known, pids, name));
