@@ -1,7 +1,7 @@
 //! Where the engine leaves its own answer open, and shows it: a filter that it answers in two ways,
 //! by an index and by a look at each point; points of one score, of which any may be the last that
-//! goes up from a prefetch; words that it still counts for points that do not have them any more.
-//! Each is shown by asking the engine again, or it is no excuse.
+//! goes up from a prefetch; words that it still finds in, or counts for, points that do not have them
+//! any more. Each is shown by asking the engine again, or it is no excuse.
 
 use serde_json::{Value, json};
 
@@ -13,8 +13,9 @@ use super::{Asked, NAME, Twins};
 pub(super) enum Excuse {
     /// The engine says the same as pgvector once it looks at each point.
     EngineDisagreesWithItself,
-    /// The engine says the same as pgvector once it is given the same points afresh: how much a
-    /// word weighs is counted by what was ever written.
+    /// The engine says the same as pgvector once it is given the same points afresh: its index of
+    /// sparse vectors keeps entries of vectors that were written over, finds points by them and
+    /// counts them in what a rare word weighs.
     EngineCountsWhatIsGone,
     /// Points of one score, somewhere below.
     Ties,
@@ -62,7 +63,7 @@ impl Twins {
     }
 
     /// Whether the engine says what pgvector says, of a collection that it is given as it now
-    /// stands. Only of words that weigh more when they are rare.
+    /// stands. Only where it has sparse vectors, whose index is what remembers.
     async fn is_told_afresh(&mut self, asked: &Asked, pgvector: &(u16, Value)) -> bool {
         let own = format!("/collections/{NAME}");
         let Some(rest) = asked.target.strip_prefix(&format!("{own}/points/")) else {
@@ -70,9 +71,8 @@ impl Twins {
         };
         let info = self.tell("GET", own.clone(), Value::Null).await;
         let params = &info["config"]["params"];
-        let is_weighed = |sparse: &Value| sparse["modifier"] == "idf";
         let sparse = params["sparse_vectors"].as_object();
-        if !sparse.is_some_and(|sparse| sparse.values().any(is_weighed)) {
+        if sparse.is_none_or(serde_json::Map::is_empty) {
             return false;
         }
         let afresh = "/collections/afresh";

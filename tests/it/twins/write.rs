@@ -137,6 +137,12 @@ impl Draw {
             let at = self.dice.of(&THEMES);
             payload = json!({"n": self.value(at), "kept": true});
         }
+        // On a point without a payload the engine keeps nulls or drops them, by the segment that the
+        // point happens to be in.
+        payload
+            .as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
         body["payload"] = payload;
         if self.dice.one_in(3) {
             let key = self.dice.of(&[
