@@ -297,7 +297,7 @@ fn pgvector_answers_as_the_embedded_engine_does() {
             None => {
                 twins
                     .play(FIXED.into_iter().chain(fresh.take(FRESH)), usize::MAX)
-                    .await
+                    .await;
             }
         }
     });

@@ -35,9 +35,9 @@ pub(super) fn stripped(asked: &Asked, answer: &Value) -> Value {
 fn without(value: &Value, counts_go: bool) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.iter().filter(|(key, _)| {
-                !OWN.contains(&key.as_str()) && !(counts_go && *key == "points")
-            });
+            let kept = map
+                .iter()
+                .filter(|(key, _)| !(OWN.contains(&key.as_str()) || counts_go && *key == "points"));
             let kept = kept.map(|(key, inner)| {
                 let inner = match key.as_str() {
                     "payload" | "metadata" => inner.clone(),

@@ -223,9 +223,13 @@ fn rewritten(value: &mut Value) -> bool {
             }
             has_any
         }
-        Value::Array(items) => items
-            .iter_mut()
-            .fold(false, |any, item| rewritten(item) || any),
+        Value::Array(items) => {
+            let mut has_any = false;
+            for item in items {
+                has_any |= rewritten(item);
+            }
+            has_any
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }

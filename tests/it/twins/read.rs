@@ -128,7 +128,12 @@ impl Draw {
             order["start_from"] = match theme {
                 Theme::Date => json!(self.date()),
                 Theme::Float => json!(0.5),
-                _ => json!(2),
+                Theme::Integer
+                | Theme::Keyword
+                | Theme::Uuid
+                | Theme::Place
+                | Theme::Bool
+                | Theme::Text => json!(2),
             };
         }
         order
