@@ -147,7 +147,10 @@ fn refused(doing: &'static str, error: &DbError) -> Error {
         }
         // Whoever may be answered by a newer catalogue was. Nothing is made anew here: an empty
         // catalogue would tell clients that their collections never were.
-        _ if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code) => {
+        // One that is adopted may go while the others stay.
+        _ if [SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME].contains(code)
+            && error.message().contains("\"qd") =>
+        {
             let text = "a table of Outrigger is not in the database any more; restore it from a \
                         backup, or, if all of them are gone, start Outrigger again";
             Error::new(ErrorKind::Unavailable, Origin::Pgvector, Retry::Safe, text)

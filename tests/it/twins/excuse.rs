@@ -15,7 +15,8 @@ pub(super) enum Excuse {
     EngineDisagreesWithItself,
     /// The engine says the same as pgvector once it is given the same points afresh: its index of
     /// sparse vectors keeps entries of vectors that were written over, finds points by them and
-    /// counts them in what a rare word weighs.
+    /// counts them in what a rare word weighs; its index of values counts values that were written
+    /// over.
     EngineCountsWhatIsGone,
     /// Points of one score, somewhere below.
     Ties,
@@ -87,16 +88,20 @@ impl Twins {
     }
 
     /// Whether the engine says what pgvector says, of a collection that it is given as it now
-    /// stands. Only where it has sparse vectors, whose index is what remembers.
+    /// stands. Only where it has sparse vectors or counts values, whose indexes are what remembers.
     async fn is_told_afresh(&mut self, asked: &Asked, pgvector: &(u16, Value)) -> bool {
         let own = format!("/collections/{NAME}");
-        let Some(rest) = asked.target.strip_prefix(&format!("{own}/points/")) else {
+        let Some(rest) = asked.target.strip_prefix(&own) else {
             return false;
         };
+        let counts_values = rest.starts_with("/facet");
+        if !counts_values && !rest.starts_with("/points/") {
+            return false;
+        }
         let info = self.tell("GET", own.clone(), Value::Null).await;
         let params = &info["config"]["params"];
         let sparse = params["sparse_vectors"].as_object();
-        if sparse.is_none_or(serde_json::Map::is_empty) {
+        if !counts_values && sparse.is_none_or(serde_json::Map::is_empty) {
             return false;
         }
         let afresh = "/collections/afresh";
@@ -120,7 +125,7 @@ impl Twins {
         self.tell("PUT", format!("{afresh}/points?wait=true"), points)
             .await;
         let mut again = asked.clone();
-        again.target = format!("{afresh}/points/{rest}");
+        again.target = format!("{afresh}{rest}");
         let mut is_same = false;
         for _ in 0..2 {
             let answer = self.embedded.ask(&again).await;

@@ -107,11 +107,11 @@ impl Change<'_> {
         // That there is an index changes answers, so it is noted; the owner's table stays as it is.
         if known.adopted.is_none() {
             self.make_index(known, (ino, path), schema).await?;
+            // How often each value is there is known of an index only once it is looked at, and by
+            // that a filtered search is planned.
+            self.execute(&format!("analyze {}", known.points_table()))
+                .await?;
         }
-        // How often each value is there is known of an index only once it is looked at, and by that
-        // a filtered search is planned.
-        self.execute(&format!("analyze {}", known.points_table()))
-            .await?;
         let text = serde_json::to_string(schema)?;
         let sql = format!(
             "insert into {CATALOGUE}.payload_indexes (cid, path, ino, schema, state) \
