@@ -30,6 +30,10 @@ pub(in crate::store::pgvector) struct Reader<'c> {
 
 impl<'c> Reader<'c> {
     /// Where `brings_payload` is true, the statements that find points give their payloads too.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "nobody else may ask on the connection meanwhile: it may hold a snapshot"
+    )]
     pub(in crate::store::pgvector) fn new(client: &'c mut Client, brings_payload: bool) -> Self {
         if client.statement_cache.size() >= PREPARED_MAX {
             client.statement_cache.clear();
