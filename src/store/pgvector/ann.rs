@@ -20,6 +20,8 @@ pub(super) use watch::{Touched, start};
 /// What pgvector indexes of either type.
 const VECTOR_DIMENSIONS_MAX: usize = 2_000;
 const HALF_DIMENSIONS_MAX: usize = 4_000;
+/// The greatest number of half the digits.
+const HALF_MAX: f32 = 65_504.0;
 /// pgvector looks at no more candidates at once.
 pub(super) const EFFORT_MAX: usize = 1_000;
 /// Of a search that names none: as hard as Qdrant tries, which is as hard as it built.
@@ -196,6 +198,13 @@ pub(super) fn indexed(table: &VectorTable) -> Option<(String, &'static str)> {
         | VectorColumn::FlatRows
         | VectorColumn::Sparse => None,
     }
+}
+
+/// Whether the index can be asked for what is near this vector: one that keeps half the digits knows
+/// no number beyond those of half the digits.
+pub(super) fn can_ask(table: &VectorTable, asked: &[f32]) -> bool {
+    let is_half = indexed(table).is_some_and(|(_, asked)| asked != "vector");
+    !is_half || asked.iter().all(|value| value.abs() <= HALF_MAX)
 }
 
 /// Whether the index knows less of a vector than the table.

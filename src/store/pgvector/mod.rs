@@ -98,6 +98,7 @@ struct Shared {
     catalog: Catalog,
     installed: OnceCell<Installed>,
     touched: Touched,
+    conditions: read::Conditions,
     snapshots: PathBuf,
     adopted: Adoptions,
 }
@@ -129,6 +130,7 @@ impl Pgvector {
                 adopted: settings.adopted,
                 installed: OnceCell::new(),
                 touched: Touched::default(),
+                conditions: read::Conditions::default(),
                 snapshots,
             }),
         })
@@ -300,7 +302,7 @@ impl Engine for Pgvector {
         Box::pin(async move {
             self.shared.ready().await?;
             reading!(self.shared, &name, |known| {
-                read::condition(&self.shared.pool, &known).await
+                self.shared.conditions.of(&self.shared.pool, &known).await
             })
         })
     }

@@ -1,11 +1,14 @@
 //! Points as they are read: which columns a request wants, and a record from a row.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use qdrant_edge::{
     DEFAULT_VECTOR_NAME, Payload, PayloadSelector, PointId, Record, VectorInternal,
     VectorStructInternal, WithPayloadInterface, WithVector,
 };
+use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::ann::{AnnState, Pending};
@@ -17,6 +20,13 @@ use super::vectors::{self, Space};
 use super::{ids, index, link, payload};
 use crate::error::Result;
 use crate::store::engine::{Condition, Health};
+
+/// From here on a count is slow,
+const COUNT_SLOW: Duration = Duration::from_millis(250);
+/// and is kept for so many times as long as it took,
+const COUNT_KEPT_TIMES: u32 = 10;
+/// but no longer than this.
+const COUNT_KEPT_MAX: Duration = Duration::from_secs(60);
 
 /// What is wanted of each point.
 pub(super) struct Shape<'k> {
@@ -205,7 +215,48 @@ pub(super) async fn retrieve(
     Ok(wanted.iter().filter_map(|id| found.remove(id)).collect())
 }
 
-pub(super) async fn condition(pool: &Pool, known: &Known) -> Result<Condition, Fault> {
+/// What collections were found to hold, where it took long to count. Such a count is kept for some
+/// times as long as it took: clients ask until a collection is green, and whoever watches the metrics
+/// asks for ever.
+#[derive(Default)]
+pub(super) struct Conditions(Mutex<HashMap<i32, Counted>>);
+
+struct Counted {
+    epoch: i64,
+    condition: Condition,
+    good_until: Instant,
+}
+
+impl Conditions {
+    pub(super) async fn of(&self, pool: &Pool, known: &Known) -> Result<Condition, Fault> {
+        if let Some(condition) = self.kept(known) {
+            return Ok(condition);
+        }
+        let began = Instant::now();
+        let condition = condition(pool, known).await?;
+        let took = began.elapsed();
+        let mut all = self.0.lock();
+        all.retain(|_, counted| counted.good_until > Instant::now());
+        if took >= COUNT_SLOW {
+            let counted = Counted {
+                epoch: known.epoch,
+                condition: condition.clone(),
+                good_until: Instant::now() + (took * COUNT_KEPT_TIMES).min(COUNT_KEPT_MAX),
+            };
+            all.insert(known.cid, counted);
+        }
+        Ok(condition)
+    }
+
+    fn kept(&self, known: &Known) -> Option<Condition> {
+        let all = self.0.lock();
+        let counted = all.get(&known.cid)?;
+        let is_good = counted.epoch == known.epoch && counted.good_until > Instant::now();
+        is_good.then(|| counted.condition.clone())
+    }
+}
+
+async fn condition(pool: &Pool, known: &Known) -> Result<Condition, Fault> {
     const DOING: &str = "count what a collection holds";
     // What is in an index for search, and every sparse vector: those are searched by an index from
     // the first on.

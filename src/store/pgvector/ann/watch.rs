@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::{Built, build_due, may_be_due, newest};
 use crate::error::Result;
@@ -18,6 +18,8 @@ use crate::store::pgvector::catalog::Known;
 use crate::task::{Group, Phase, Stop};
 
 const EVERY: Duration = Duration::from_secs(5);
+/// After a build that failed the next one is tried after a while that doubles up to this.
+const REST_MAX: Duration = Duration::from_secs(60 * 60);
 /// An index is not begun while its collection grows by more than one part in so many between two
 /// looks: points are stored many times faster without it, and it is made faster of them all.
 const GROWTH_PARTS: i64 = 50;
@@ -53,6 +55,7 @@ async fn for_ever(shared: &Shared) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_first = true;
     let mut growing = Growing::default();
+    let mut failed = Failed::default();
     loop {
         ticks.tick().await;
         let touched = shared.touched.take();
@@ -65,8 +68,10 @@ async fn for_ever(shared: &Shared) {
                 wanted.retain(|known| is_first || touched.contains(&known.cid));
                 growing.keep(&touched);
                 for known in wanted.iter().filter(|known| may_be_due(known)) {
-                    if is_first || !growing.is_still(shared, known).await {
-                        build(shared, known).await;
+                    if failed.is_resting(known.cid) {
+                        shared.touched.note(known.cid);
+                    } else if is_first || !growing.is_still(shared, known).await {
+                        build(shared, known, &mut failed).await;
                     } else {
                         shared.touched.note(known.cid);
                     }
@@ -78,6 +83,28 @@ async fn for_ever(shared: &Shared) {
                 touched.into_iter().for_each(|cid| shared.touched.note(cid));
             }
         }
+    }
+}
+
+/// Collections whose indexes could not be made: how often in a row, and when it is tried again.
+#[derive(Default)]
+struct Failed(BTreeMap<i32, (u32, Instant)>);
+
+impl Failed {
+    fn is_resting(&self, cid: i32) -> bool {
+        let rests = self.0.get(&cid);
+        rests.is_some_and(|(_, until)| *until > Instant::now())
+    }
+
+    /// How long it is left alone now: a build that takes hours and fails must not go on for ever.
+    fn note(&mut self, cid: i32) -> Duration {
+        let (times, until) = self.0.entry(cid).or_insert((0, Instant::now()));
+        let rest = EVERY
+            .saturating_mul(2_u32.saturating_pow(*times))
+            .min(REST_MAX);
+        *times = times.saturating_add(1);
+        *until = Instant::now() + rest;
+        rest
     }
 }
 
@@ -128,18 +155,21 @@ async fn newest_of(shared: &Shared, known: &Known) -> Result<i64> {
     Ok(newest(&client, known).await?)
 }
 
-async fn build(shared: &Shared, known: &Known) {
+async fn build(shared: &Shared, known: &Known, failed: &mut Failed) {
     let collection = &known.name;
     match built(shared, known).await {
         Ok(Built::Indexes(count)) => {
+            failed.0.remove(&known.cid);
             info!(collection, count, "indexes for search are made");
             shared.catalog.doubt();
         }
-        Ok(Built::Nothing) => {}
+        Ok(Built::Nothing) => drop(failed.0.remove(&known.cid)),
         // Whoever is at it may have begun before the last of our writes.
         Ok(Built::Elsewhere) => shared.touched.note(known.cid),
         Err(error) => {
-            debug!(collection, error = %error.chain(), "no index for search was made");
+            let rest = failed.note(known.cid).as_secs();
+            warn!(collection, error = %error.chain(), again_in_seconds = rest,
+                "no index for search was made; searches compare all points meanwhile");
             shared.touched.note(known.cid);
         }
     }

@@ -187,7 +187,8 @@ impl Search<'_> {
         let (limit, candidates) = (self.wanted.limit, self.candidates());
         // Nothing is at an angle to nothing.
         let is_nothing = self.table.own.is_some() && asked.iter().all(|value| *value == 0.0);
-        if !is_nothing && ann::serves(self.table, params, candidates) {
+        let is_asked = !is_nothing && ann::can_ask(self.table, asked);
+        if is_asked && ann::serves(self.table, params, candidates) {
             let near = self.near(candidates);
             let found = self.nearest_of(asked, near, Plan::Index).await?;
             let is_enough = found.len() >= limit;

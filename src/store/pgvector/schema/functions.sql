@@ -73,6 +73,18 @@ begin
      from jsonb_array_elements(a) with ordinality e(x, o)), '[]');
 end $$;
 
+-- The same for one path after the other.
+create or replace function qd.paths_del(a jsonb, paths jsonb) returns jsonb
+language plpgsql immutable parallel safe as $$
+declare
+  steps jsonb;
+begin
+  for steps in select p from jsonb_array_elements(paths) with ordinality e(p, o) order by o loop
+    a := qd.path_del(a, steps);
+  end loop;
+  return a;
+end $$;
+
 -- Single values. ---------------------------------------------------------------------------------
 
 -- The values under a path, those of an array one by one. A condition holds if it does for one.

@@ -34,10 +34,9 @@ pub(in crate::store::pgvector) fn becomes(operation: &PayloadOps, values: &mut V
             format!("{payload}::text::jsonb")
         }
         PayloadOps::DeletePayload(delete) => {
-            delete.keys.iter().fold("c.payload".to_owned(), |of, path| {
-                let steps = values.push(payload::steps(path));
-                format!("qd.path_del({of}, {steps}::text::jsonb)")
-            })
+            let paths: Vec<_> = delete.keys.iter().map(payload::steps).collect();
+            let paths = values.push(format!("[{}]", paths.join(",")));
+            format!("qd.paths_del(c.payload, {paths}::text::jsonb)")
         }
         PayloadOps::ClearPayload { .. } | PayloadOps::ClearPayloadByFilter(_) => {
             "'{}'::jsonb".to_owned()
