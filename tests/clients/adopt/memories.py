@@ -80,7 +80,7 @@ def shown_id(written: str) -> str:
     try:
         return str(uuid.UUID(written))
     except ValueError:
-        return str(uuid.uuid3(NAMESPACE, written))
+        return str(uuid.uuid5(NAMESPACE, written))
 
 
 def cosine(one: list[float], other: list[float]) -> float:

@@ -19,11 +19,11 @@ fn ids_that_qdrant_has_not_are_made_from_their_text_and_kept_in_the_payload() {
         let scene = Scene::with(&sql).await;
         let toml = "[collections.docs]\nadopt = \"vecs\"\ntable = \"docs\"\n";
         let sidecar = scene.sidecar(toml).await;
-        // As uuid.uuid3 of Python makes them in the namespace of the README.
+        // As uuid.uuid5 of Python makes them in the namespace of the README.
         let made = [
-            "1c7ea1a7-d439-38ba-bfe7-22d8a39b6824",
-            "81a45a21-9908-33a2-a182-24261c4e16d0",
-            "2edd0a8b-a73d-35d4-9df0-ab99920c0f30",
+            "608901cd-b89f-5c40-978a-cf63e6f63599",
+            "661876d4-e962-5d00-8d11-8d4c7939c4e1",
+            "bf9abe4c-28b8-5762-b0f1-76e527c60ffa",
         ];
         let made = made.into_iter().zip(ids);
         let made = made.map(|(uuid, id)| (uuid.to_owned(), json!({"a": 1, "_pg_id": id})));

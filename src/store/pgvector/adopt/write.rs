@@ -226,7 +226,7 @@ impl Write<'_> {
             KeyKind::Uuid => "n.key::uuid",
             // A text that is no UUID comes back with what it was made from.
             KeyKind::Text => {
-                "case when qd.uuid3(n.p ->> '_pg_id') = n.key::uuid then n.p ->> '_pg_id' else n.key end"
+                "case when qd.uuid5(n.p ->> '_pg_id') = n.key::uuid then n.p ->> '_pg_id' else n.key end"
             }
         };
         let mut parts = vec![(self.mapping.key.clone(), key.to_owned())];

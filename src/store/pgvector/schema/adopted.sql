@@ -19,18 +19,58 @@ language sql immutable parallel safe as $$
   select s ~ '^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}|[0-9A-F]{32})$'
 $$;
 
--- Any other text as a UUID of version 3: MD5 of the namespace and the text.
-create or replace function qd.uuid3(s text) returns uuid
-language sql stable parallel safe as $$
-  select overlay(overlay(h placing '3' from 13) placing
-    substr('89ab', 1 + (strpos('0123456789abcdef', substr(h, 17, 1)) - 1) % 4, 1) from 17)::uuid
-  from (select md5('\x7c5b0d5e3c0e5d0a9b1e6f7574726967'::bytea || convert_to(s, 'UTF8')) h) m
-$$;
+-- Any other text as a UUID of version 5: SHA-1, which PostgreSQL itself has not, of the namespace
+-- and the text.
+create or replace function qd.uuid5(s text) returns uuid
+language plpgsql immutable strict parallel safe as $$
+declare
+  m bytea := '\x7c5b0d5e3c0e5d0a9b1e6f7574726967'::bytea || convert_to(s, 'UTF8');
+  bits bigint := length(m) * 8;
+  w bigint[];
+  h0 bigint := 1732584193; h1 bigint := 4023233417; h2 bigint := 2562383102;
+  h3 bigint := 271733878; h4 bigint := 3285377520;
+  a bigint; b bigint; c bigint; d bigint; e bigint; t bigint;
+  hex text;
+begin
+  m := m || '\x80'::bytea;
+  while length(m) % 64 <> 56 loop m := m || '\x00'::bytea; end loop;
+  m := m || int8send(bits);
+  for block in 0 .. length(m) / 64 - 1 loop
+    select array_agg(('x' || encode(substr(m, block * 64 + i * 4 + 1, 4), 'hex'))::bit(32)::bigint order by i)
+      into w from generate_series(0, 15) i;
+    for i in 17 .. 80 loop
+      t := w[i - 3] # w[i - 8] # w[i - 14] # w[i - 16];
+      w[i] := ((t << 1) | (t >> 31)) & 4294967295;
+    end loop;
+    a := h0; b := h1; c := h2; d := h3; e := h4;
+    for i in 1 .. 20 loop
+      t := (((a << 5) | (a >> 27)) + (d # (b & (c # d))) + e + 1518500249 + w[i]) & 4294967295;
+      e := d; d := c; c := ((b << 30) | (b >> 2)) & 4294967295; b := a; a := t;
+    end loop;
+    for i in 21 .. 40 loop
+      t := (((a << 5) | (a >> 27)) + (b # c # d) + e + 1859775393 + w[i]) & 4294967295;
+      e := d; d := c; c := ((b << 30) | (b >> 2)) & 4294967295; b := a; a := t;
+    end loop;
+    for i in 41 .. 60 loop
+      t := (((a << 5) | (a >> 27)) + ((b & c) | (d & (b | c))) + e + 2400959708 + w[i]) & 4294967295;
+      e := d; d := c; c := ((b << 30) | (b >> 2)) & 4294967295; b := a; a := t;
+    end loop;
+    for i in 61 .. 80 loop
+      t := (((a << 5) | (a >> 27)) + (b # c # d) + e + 3395469782 + w[i]) & 4294967295;
+      e := d; d := c; c := ((b << 30) | (b >> 2)) & 4294967295; b := a; a := t;
+    end loop;
+    h0 := (h0 + a) & 4294967295; h1 := (h1 + b) & 4294967295; h2 := (h2 + c) & 4294967295;
+    h3 := (h3 + d) & 4294967295; h4 := (h4 + e) & 4294967295;
+  end loop;
+  hex := lpad(to_hex(h0), 8, '0') || lpad(to_hex(h1), 8, '0') || lpad(to_hex(h2), 8, '0') || lpad(to_hex(h3), 8, '0');
+  return overlay(overlay(hex placing '5' from 13) placing
+    substr('89ab', 1 + (strpos('0123456789abcdef', substr(hex, 17, 1)) - 1) % 4, 1) from 17)::uuid;
+end $$;
 
 -- A text as the key of a point.
 create or replace function qd.text_id(s text) returns bytea
 language sql stable parallel safe as $$
-  select '\x01'::bytea || uuid_send(case when qd.is_uuid(s) then s::uuid else qd.uuid3(s) end)
+  select '\x01'::bytea || uuid_send(case when qd.is_uuid(s) then s::uuid else qd.uuid5(s) end)
 $$;
 
 -- json as jsonb. NUL, which jsonb has not, becomes the pair that stands for it in payloads.
