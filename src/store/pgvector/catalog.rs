@@ -134,7 +134,8 @@ impl Known {
 /// The whole catalogue at one moment.
 #[derive(Default)]
 struct Book {
-    version: i64,
+    /// `None` before the first look.
+    version: Option<i64>,
     collections: BTreeMap<String, Arc<Known>>,
     aliases: Arc<BTreeMap<String, String>>,
 }
@@ -170,9 +171,14 @@ impl Catalog {
         self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether changes are being told from now on. What was missed until now is looked up.
+    /// Whether changes are being told from now on. What was missed until now is looked up. Where
+    /// nobody tells any more, the database may have been put back by another: nothing of the copy
+    /// is taken over into the next.
     pub(super) fn told(&self, is_told: bool) {
         self.is_told.store(is_told, Ordering::Release);
+        if !is_told {
+            *self.book.write() = Arc::default();
+        }
         self.doubt();
     }
 
@@ -254,7 +260,7 @@ async fn look(
         .query(DOING, "select version from qdc.state", &[])
         .await?;
     let version: i64 = one_row(&rows, DOING)?.get(0);
-    if version == present.version {
+    if Some(version) == present.version {
         return Ok(None);
     }
     Ok(Some(Arc::new(read(pool, present, adopted).await?)))
@@ -277,12 +283,12 @@ select 'alias', cid, 0, alias, null, null from qdc.aliases";
 async fn read(pool: &Pool, present: &Book, adopted: &BTreeSet<String>) -> Result<Book> {
     let rows = pool.query(DOING, READ, &[]).await?;
     let mut drafts: HashMap<i32, Draft> = HashMap::new();
-    let (mut version, mut aliases) = (0, Vec::new());
+    let (mut version, mut aliases) = (None, Vec::new());
     for row in &rows {
         let (kind, cid): (&str, i32) = (row.get(0), row.get(1));
         let draft = drafts.entry(cid).or_default();
         match kind {
-            "version" => version = row.get(2),
+            "version" => version = Some(row.get(2)),
             "collection" => {
                 draft.epoch = row.get(2);
                 draft.name = row.get(3);
@@ -446,7 +452,8 @@ impl Known {
             ann: AnnState::None,
         });
         let draft = Draft {
-            epoch: 1,
+            // Given by the database; whoever has just made it needs none.
+            epoch: 0,
             name: name.to_owned(),
             config: serde_json::to_string(config)?,
             mapping: None,

@@ -13,7 +13,7 @@ use super::pool::Pool;
 use crate::error::{Error, Result};
 
 /// Moves with every change of the files below.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 
 const TABLES: &str = include_str!("schema/tables.sql");
 const GATE: &str = include_str!("schema/gate.sql");
@@ -50,10 +50,10 @@ pub(super) async fn install(pool: &Pool) -> Result<Installed> {
                  knows formats up to {FORMAT}; run a newer Outrigger"
             )));
         }
-        // Format 2 has added what adopted tables need.
+        // Format 2 has added what adopted tables need; format 3, that versions do not count.
         Some(_) => {
             let noted = format!("update qdc.install set format = {FORMAT}");
-            run(&transaction, &[ADOPTED, &noted]).await?;
+            run(&transaction, &[GATE, FUNCTIONS, ADOPTED, &noted]).await?;
         }
         None => {
             let noted = format!("insert into qdc.install values ({FORMAT})");

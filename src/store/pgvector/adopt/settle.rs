@@ -99,7 +99,7 @@ async fn record(change: &Change<'_>, name: &str, found: &Fitted) -> Result<()> {
     }
     change.write_config(cid, &present).await?;
     let sql = format!(
-        "update {CATALOGUE}.collections set mapping = $2, epoch = epoch + 1 where cid = $1"
+        "update {CATALOGUE}.collections set mapping = $2, epoch = qd.token() where cid = $1"
     );
     change.run(&sql, &[&cid, &mapping]).await?;
     Ok(())

@@ -17,14 +17,25 @@ begin
   end if;
 end $$;
 
+-- A number that was not there before and will not be again, as a version or an epoch. One counted
+-- up would be given twice where a change is lost and another made in its place: by a standby that
+-- was behind when it took over, or by a backup put back.
+create or replace function qd.token() returns bigint
+language sql volatile as $$
+  select ('x' || pg_catalog.translate(
+    pg_catalog.substr(pg_catalog.gen_random_uuid()::text, 20), '-', ''))::bit(60)::bigint
+$$;
+alter table qdc.collections alter column epoch set default qd.token();
+update qdc.state set version = qd.token();
+
 -- Tells the other sidecars, when the transaction commits, that the catalogue has changed.
 create or replace function qd.changed(_cid int) returns void
 language plpgsql as $$
 begin
-  update qdc.state set version = version + 1;
   if _cid <> 0 then
-    update qdc.collections set epoch = epoch + 1 where cid = _cid;
+    update qdc.collections set epoch = qd.token() where cid = _cid;
   end if;
+  update qdc.state set version = qd.token();
   perform pg_catalog.pg_notify('qd', _cid::text);
 end $$;
 

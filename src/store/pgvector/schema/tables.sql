@@ -8,8 +8,8 @@ create schema qd_data;
 
 create table qdc.install (format int not null);
 
--- One row. The version moves with every change of the catalogue, so that a look at it tells
--- whether one's own copy is the present one.
+-- One row. The version is another after every change of the catalogue, so that a look at it tells
+-- whether one's own copy is the present one. It does not count (qd.token).
 create table qdc.state (version bigint not null);
 insert into qdc.state values (1);
 
@@ -17,8 +17,8 @@ create table qdc.collections (
   cid int generated always as identity primary key,
   name text collate "C" not null unique,
   config text not null,
-  -- Moves with every change of this collection.
-  epoch bigint not null default 1,
+  -- Another after every change of this collection. Its default is qd.token().
+  epoch bigint not null,
   -- The last number that a vector or an index got. None is given twice: a statement that was
   -- prepared for a table must never find another one under its name.
   numbers int not null default 0,
