@@ -68,12 +68,18 @@ pub trait Engine: Send + Sync + 'static {
     /// `None` when there is no such collection.
     fn collection(&self, name: &str) -> EngineFuture<'_, Option<Arc<Collection>>>;
 
-    /// Fails with kind `Conflict` when it exists.
+    /// Fails with kind `Conflict` when it exists, and with Qdrant's words when an alias has the name.
     fn create(&self, name: &str, config: CollectionConfig) -> EngineFuture<'_, ()>;
 
-    /// Puts a changed configuration in force (tuning, metadata, strict mode; never the names and
-    /// sizes of vectors, which `apply` changes).
-    fn configure(&self, name: &str, config: CollectionConfig) -> EngineFuture<'_, ()>;
+    /// Puts a configuration that was made from `before` in force (tuning, metadata, strict mode;
+    /// never the names and sizes of vectors, which `apply` changes). `false`, and nothing done,
+    /// where the present one is another than `before`: somebody else was faster.
+    fn configure(
+        &self,
+        name: &str,
+        before: Arc<Collection>,
+        config: CollectionConfig,
+    ) -> EngineFuture<'_, bool>;
 
     /// `false` when there was none. Aliases that lead to it go with it.
     fn delete(&self, name: &str) -> EngineFuture<'_, bool>;
@@ -81,8 +87,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Alias to collection.
     fn aliases(&self) -> EngineFuture<'_, Arc<BTreeMap<String, String>>>;
 
-    /// Replaces the whole map, durably and at one instant.
-    fn set_aliases(&self, aliases: BTreeMap<String, String>) -> EngineFuture<'_, ()>;
+    /// Replaces the whole map, durably and at one instant. `false`, and nothing done, where what
+    /// `aliases` was made from has changed: the map is another than `before`, or a collection that
+    /// it names has come or gone by the hand of another process.
+    fn set_aliases(
+        &self,
+        before: Arc<BTreeMap<String, String>>,
+        aliases: BTreeMap<String, String>,
+    ) -> EngineFuture<'_, bool>;
 
     fn condition(&self, name: &str) -> EngineFuture<'_, Condition>;
 

@@ -198,9 +198,17 @@ impl Catalog {
         Arc::clone(&self.aliases.read())
     }
 
-    pub(super) fn set_aliases(&self, aliases: BTreeMap<String, String>) -> Result<()> {
+    pub(super) fn set_aliases(
+        &self,
+        before: &BTreeMap<String, String>,
+        aliases: BTreeMap<String, String>,
+    ) -> Result<bool> {
         let _changing = self.changing.lock();
-        self.write_aliases(aliases)
+        if **self.aliases.read() != *before {
+            return Ok(false);
+        }
+        self.write_aliases(aliases)?;
+        Ok(true)
     }
 
     fn write_aliases(&self, aliases: BTreeMap<String, String>) -> Result<()> {

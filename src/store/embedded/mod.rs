@@ -113,11 +113,17 @@ impl Engine for Embedded {
         Box::pin(self.pool.write(move || catalog.create(&name, config)))
     }
 
-    fn configure(&self, name: &str, config: CollectionConfig) -> EngineFuture<'_, ()> {
+    fn configure(
+        &self,
+        name: &str,
+        before: Arc<Collection>,
+        config: CollectionConfig,
+    ) -> EngineFuture<'_, bool> {
         let shard = self.catalog.get(name);
         Box::pin(async {
             let shard = shard?;
-            self.pool.write(move || shard.configure(config)).await
+            let work = move || shard.configure(&before.config, config);
+            self.pool.write(work).await
         })
     }
 
@@ -138,9 +144,14 @@ impl Engine for Embedded {
         Box::pin(async { Ok(self.catalog.aliases()) })
     }
 
-    fn set_aliases(&self, aliases: BTreeMap<String, String>) -> EngineFuture<'_, ()> {
+    fn set_aliases(
+        &self,
+        before: Arc<BTreeMap<String, String>>,
+        aliases: BTreeMap<String, String>,
+    ) -> EngineFuture<'_, bool> {
         let catalog = Arc::clone(&self.catalog);
-        Box::pin(self.pool.write(move || catalog.set_aliases(aliases)))
+        let work = move || catalog.set_aliases(&before, aliases);
+        Box::pin(self.pool.write(work))
     }
 
     fn condition(&self, name: &str) -> EngineFuture<'_, Condition> {

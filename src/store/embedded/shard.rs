@@ -289,8 +289,15 @@ impl Shard {
         self.signs.written.store(next, Ordering::Release);
     }
 
-    pub(super) fn configure(&self, config: CollectionConfig) -> Result<()> {
+    pub(super) fn configure(
+        &self,
+        before: &CollectionConfig,
+        config: CollectionConfig,
+    ) -> Result<bool> {
         let mut gate = self.gate.lock();
+        if self.declared().config != *before {
+            return Ok(false);
+        }
         let wanted = declared::edge_config(&config);
         let declared = Collection {
             config,
@@ -314,7 +321,7 @@ impl Shard {
         if gate.reload_due && !gate.is_optimising {
             recover::reload(self, &mut gate)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(super) fn reopen(&self, gate: &mut Gate) -> Result<()> {

@@ -187,7 +187,10 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
     .await
     .unwrap();
     store
-        .set_aliases(BTreeMap::from([("other".to_owned(), "c".to_owned())]))
+        .set_aliases(
+            Arc::default(),
+            BTreeMap::from([("other".to_owned(), "c".to_owned())]),
+        )
         .await
         .unwrap();
 
@@ -784,7 +787,11 @@ async fn what_was_half_made_or_half_deleted_is_gone_at_the_next_start() {
         ("x".to_owned(), "c".to_owned()),
         ("y".to_owned(), "d".to_owned()),
     ]);
-    store.set_aliases(aliases).await.unwrap();
+    let none = Arc::default();
+    assert!(store.set_aliases(none, aliases).await.unwrap());
+    // Not by who has seen others.
+    let none = Arc::default();
+    assert!(!store.set_aliases(none, BTreeMap::new()).await.unwrap());
     let killed = scratch.as_killed(&store);
     let mut homes = killed.homes();
     homes.sort();
@@ -822,6 +829,16 @@ async fn what_was_half_made_or_half_deleted_is_gone_at_the_next_start() {
     assert_eq!(count(&store, None).await, 0);
 }
 
+async fn configure(store: &Embedded, wanted: CollectionConfig) {
+    let before = store.collection("c").await.unwrap().unwrap();
+    let done = store
+        .configure("c", Arc::clone(&before), wanted.clone())
+        .await;
+    assert!(done.unwrap());
+    // Not by who has seen another.
+    assert!(!store.configure("c", before, wanted).await.unwrap());
+}
+
 #[tokio::test]
 async fn a_changed_configuration_is_put_in_force_and_kept() {
     let scratch = Scratch::new();
@@ -831,7 +848,7 @@ async fn a_changed_configuration_is_put_in_force_and_kept() {
     let shard = store.catalog.get("c").unwrap();
     let mut wanted = two();
     wanted.hnsw_config.m = 24;
-    store.configure("c", wanted.clone()).await.unwrap();
+    configure(&store, wanted.clone()).await;
     assert_eq!(
         shard
             .read(|shard| Ok(shard.config().hnsw_config.m))
@@ -840,7 +857,7 @@ async fn a_changed_configuration_is_put_in_force_and_kept() {
     );
     wanted.quantization_config =
         serde_json::from_value(json!({"scalar": {"type": "int8"}})).unwrap();
-    store.configure("c", wanted.clone()).await.unwrap();
+    configure(&store, wanted.clone()).await;
     shard.look_after();
     assert!(
         shard
@@ -869,7 +886,7 @@ async fn a_weighting_that_reached_some_files_only_reaches_all_at_the_next_start(
     let mut wanted = two();
     wanted.params.sparse_vectors =
         serde_json::from_value(json!({"words": {"modifier": "idf"}})).unwrap();
-    store.configure("c", wanted).await.unwrap();
+    configure(&store, wanted).await;
     let folder = scratch.as_killed(&store);
     drop(store);
     let home = folder.homes().pop().unwrap();

@@ -83,6 +83,56 @@ impl Change<'_> {
         self.number(&sql, &[&name]).await
     }
 
+    async fn is_alias(&self, name: &str) -> Result<bool, Fault> {
+        let sql = format!("select true from {CATALOGUE}.aliases where alias = $1");
+        Ok(self.number(&sql, &[&name]).await?.unwrap_or(false))
+    }
+
+    /// Makes of the aliases `before` those that are wanted, under the lock of the catalogue.
+    /// `false`, and nothing is to be committed, where they are not as `before` any more, or the
+    /// collections are not as the wanted ones need them. `shown` are the adopted tables that are
+    /// seen here; what concerns others stays.
+    async fn replace_aliases(
+        &self,
+        before: &BTreeMap<String, String>,
+        aliases: &BTreeMap<String, String>,
+        shown: &[&String],
+    ) -> Result<bool, Fault> {
+        let undone = |error| Fault::undone(DOING, error);
+        let sql = format!(
+            "select a.alias, c.name from {CATALOGUE}.aliases a \
+             join {CATALOGUE}.collections c using (cid) \
+             where c.mapping is null or c.name = any($1)"
+        );
+        let rows = self.transaction.query(&sql, &[&shown]).await;
+        let rows = rows.map_err(undone)?;
+        let present = rows.iter().map(|row| (row.get(0), row.get(1)));
+        if present.collect::<BTreeMap<String, String>>() != *before {
+            return Ok(false);
+        }
+        let is_new = |(alias, name): &(&String, &String)| before.get(*alias) != Some(*name);
+        let (new, led_to): (Vec<&String>, Vec<&String>) = aliases.iter().filter(is_new).unzip();
+        let gone = before.keys().filter(|alias| !aliases.contains_key(*alias));
+        let gone: Vec<&String> = gone.collect();
+        let sql = format!(
+            "select true from {CATALOGUE}.collections c where c.name = any($1) \
+             and (c.mapping is null or c.name = any($2)) limit 1"
+        );
+        if self.number::<bool>(&sql, &[&new, &shown]).await?.is_some() {
+            return Ok(false);
+        }
+        let sql = format!("delete from {CATALOGUE}.aliases where alias = any($1)");
+        self.run(&sql, &[&gone]).await?;
+        let sql = format!(
+            "insert into {CATALOGUE}.aliases (alias, cid) select u.alias, c.cid \
+             from unnest($1::text[], $2::text[]) u(alias, name) \
+             join {CATALOGUE}.collections c on c.name = u.name \
+             on conflict (alias) do update set cid = excluded.cid"
+        );
+        let made = self.run(&sql, &[&new, &led_to]).await?;
+        Ok(usize::try_from(made).is_ok_and(|made| made == new.len()))
+    }
+
     /// Takes an adopted table out of the catalogue that these settings do not name: its name is
     /// wanted for something else.
     async fn forget_unknown(&self, name: &str, adopted: &Adoptions) -> Result<(), Fault> {
@@ -235,6 +285,11 @@ impl Shared {
                 "Collection `{name}` already exists!"
             )));
         }
+        if change.is_alias(name).await? {
+            return Err(refuse::wrong_input(&format!(
+                "Can't create collection with name {name}. Alias with the same name already exists"
+            )));
+        }
         change.make_collection(name, config).await?;
         let done = change.commit(0).await;
         self.catalog.doubt();
@@ -256,16 +311,25 @@ impl Shared {
         Ok(true)
     }
 
-    pub(super) async fn configure(&self, name: &str, config: &CollectionConfig) -> Result<()> {
+    pub(super) async fn configure(
+        &self,
+        name: &str,
+        before: &CollectionConfig,
+        config: &CollectionConfig,
+    ) -> Result<bool> {
         let mut tries = TRIES;
         loop {
             let known = self.catalog.get(&self.pool, name).await?;
+            // As the caller has seen it, and the gate lets nobody in who has seen an older one.
+            if known.declared.config != *before {
+                return Ok(false);
+            }
             let done = self.configure_once(&known, config).await;
             self.catalog.doubt();
             tries -= 1;
             match done {
                 Err(fault) if fault.is_stale() && tries > 0 => {}
-                other => return Ok(other?),
+                other => return Ok(other.map(|()| true)?),
             }
         }
     }
@@ -274,41 +338,31 @@ impl Shared {
         let mut client = self.pool.living(DOING).await?;
         let change = self.change(&mut client).await?;
         change.lock_gate(known).await?;
-        // Which vectors there are is another's to change, and may have changed since the caller
-        // looked.
-        let mut config = config.clone();
-        let there = &known.declared.config.params;
-        let has_same_names = config
-            .vector_names()
-            .eq(known.declared.config.vector_names());
-        if !has_same_names {
-            config.params.vectors = there.vectors.clone();
-            config.params.sparse_vectors = there.sparse_vectors.clone();
-        }
-        change.write_config(known.cid, &config).await?;
+        change.write_config(known.cid, config).await?;
         change.commit(known.cid).await?;
         // Fewer points may be enough for an index now.
         self.touched.note(known.cid);
         Ok(())
     }
 
-    pub(super) async fn set_aliases(&self, aliases: &BTreeMap<String, String>) -> Result<()> {
+    pub(super) async fn set_aliases(
+        &self,
+        before: &BTreeMap<String, String>,
+        aliases: &BTreeMap<String, String>,
+    ) -> Result<bool> {
         let mut client = self.pool.living(DOING).await?;
         let change = self.change(&mut client).await?;
         change.lock_catalogue().await?;
-        let (names, collections): (Vec<&String>, Vec<&String>) = aliases.iter().unzip();
-        change
-            .execute(&format!("delete from {CATALOGUE}.aliases"))
-            .await?;
-        // One that leads to a collection that is gone by now goes too.
-        let sql = format!(
-            "insert into {CATALOGUE}.aliases (alias, cid) select u.alias, c.cid \
-             from unnest($1::text[], $2::text[]) u(alias, name) \
-             join {CATALOGUE}.collections c on c.name = u.name"
-        );
-        change.run(&sql, &[&names, &collections]).await?;
-        let done = change.commit(0).await;
+        let shown: Vec<&String> = self.adopted.keys().collect();
+        let is_done = change.replace_aliases(before, aliases, &shown).await?;
+        // Where it is not, nothing is committed, and the caller has seen an old copy.
+        let done = if is_done {
+            change.commit(0).await
+        } else {
+            Ok(())
+        };
         self.catalog.doubt();
-        Ok(done?)
+        done?;
+        Ok(is_done)
     }
 }

@@ -265,11 +265,16 @@ impl Engine for Pgvector {
         })
     }
 
-    fn configure(&self, name: &str, config: CollectionConfig) -> EngineFuture<'_, ()> {
+    fn configure(
+        &self,
+        name: &str,
+        before: Arc<Collection>,
+        config: CollectionConfig,
+    ) -> EngineFuture<'_, bool> {
         let name = name.to_owned();
         Box::pin(async move {
             self.shared.ready().await?;
-            self.shared.configure(&name, &config).await
+            self.shared.configure(&name, &before.config, &config).await
         })
     }
 
@@ -290,10 +295,14 @@ impl Engine for Pgvector {
         })
     }
 
-    fn set_aliases(&self, aliases: BTreeMap<String, String>) -> EngineFuture<'_, ()> {
+    fn set_aliases(
+        &self,
+        before: Arc<BTreeMap<String, String>>,
+        aliases: BTreeMap<String, String>,
+    ) -> EngineFuture<'_, bool> {
         Box::pin(async move {
             self.shared.ready().await?;
-            self.shared.set_aliases(&aliases).await
+            self.shared.set_aliases(&before, &aliases).await
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The actions of one request are carried out in order up to the first that is refused, and those
 //! before it stay, as in Qdrant. What they come to is put in force at once: a reader sees the
-//! aliases before the request or after it.
+//! aliases before the request or after it. Where somebody else has changed them meanwhile, the
+//! actions are carried out anew on what there is then.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::context::{Asked, Reply, Served};
+use super::context::{Asked, CHANGE_TRIES, Reply, Served, overtaken};
 use crate::error::Result;
 use crate::model::Operation;
 use crate::wire::rest::{AliasDescription, AliasOperations, ChangeAliasesOperation, refuse};
@@ -55,52 +56,54 @@ async fn update(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let request: ChangeAliasesOperation = asked.json()?;
     asked.params()?;
     let _change = served.changes.lock().await;
-    let before = served.engine.aliases().await?;
-    let mut aliases = BTreeMap::clone(&before);
-    let mut outcome = Ok(());
-    for action in request.actions {
-        outcome = carry_out(served, &mut aliases, action).await;
-        if outcome.is_err() {
-            break;
+    for _ in 0..CHANGE_TRIES {
+        let before = served.engine.aliases().await?;
+        let mut aliases = BTreeMap::clone(&before);
+        let mut outcome = Ok(());
+        for action in &request.actions {
+            outcome = carry_out(served, &mut aliases, action).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        if aliases == *before || served.engine.set_aliases(before, aliases).await? {
+            outcome?;
+            return Reply::result(&true);
         }
     }
-    if aliases != *before {
-        served.engine.set_aliases(aliases).await?;
-    }
-    outcome?;
-    Reply::result(&true)
+    Err(overtaken())
 }
 
 async fn carry_out(
     served: &Served,
     aliases: &mut BTreeMap<String, String>,
-    action: AliasOperations,
+    action: &AliasOperations,
 ) -> Result<()> {
     match action {
         AliasOperations::Create(action) => {
             let (alias, collection) = (
-                action.create_alias.alias_name,
-                action.create_alias.collection_name,
+                &action.create_alias.alias_name,
+                &action.create_alias.collection_name,
             );
-            if served.engine.collection(&collection).await?.is_none() {
-                return Err(refuse::no_collection(&collection));
+            if served.engine.collection(collection).await?.is_none() {
+                return Err(refuse::no_collection(collection));
             }
-            if served.engine.collection(&alias).await?.is_some() {
+            if served.engine.collection(alias).await?.is_some() {
                 return Err(refuse::already_exists(&format!(
                     "Collection `{alias}` already exists!"
                 )));
             }
-            aliases.insert(alias, collection);
+            aliases.insert(alias.clone(), collection.clone());
         }
         AliasOperations::Delete(action) => {
             aliases.remove(&action.delete_alias.alias_name);
         }
         AliasOperations::Rename(action) => {
-            let old = action.rename_alias.old_alias_name;
-            let Some(collection) = aliases.remove(&old) else {
+            let old = &action.rename_alias.old_alias_name;
+            let Some(collection) = aliases.remove(old) else {
                 return Err(refuse::not_found(&format!("Alias {old} does not exists!")));
             };
-            aliases.insert(action.rename_alias.new_alias_name, collection);
+            aliases.insert(action.rename_alias.new_alias_name.clone(), collection);
         }
     }
     Ok(())

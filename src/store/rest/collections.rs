@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use qdrant_edge::PayloadIndexInfo;
 use serde::Serialize;
 
-use super::context::{Asked, Reply, Served};
+use super::context::{Asked, CHANGE_TRIES, Reply, Served, overtaken};
 use crate::error::{ErrorKind, Result};
 use crate::model::Operation;
 use crate::store::engine::Health;
@@ -137,16 +137,22 @@ async fn update(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let request: UpdateCollection = asked.json()?;
     asked.params()?;
     let _change = served.changes.lock().await;
-    let collection = served.collection(&asked.name()).await?;
     let anew = request.strict_mode_config.is_some();
-    let config = request.apply(&collection.config)?;
-    if config != collection.config {
-        served.engine.configure(&collection.name, config).await?;
+    for _ in 0..CHANGE_TRIES {
+        let collection = served.collection(&asked.name()).await?;
+        let name = collection.name.clone();
+        let config = request.clone().apply(&collection.config)?;
+        if config != collection.config
+            && !served.engine.configure(&name, collection, config).await?
+        {
+            continue;
+        }
+        if anew {
+            served.rates.forget(&name);
+        }
+        return Reply::result(&true);
     }
-    if anew {
-        served.rates.forget(&collection.name);
-    }
-    Reply::result(&true)
+    Err(overtaken())
 }
 
 async fn delete(served: &Served, asked: &Asked<'_>) -> Result<Reply> {

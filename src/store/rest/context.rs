@@ -14,7 +14,7 @@ use validator::Validate;
 
 use super::strict::{Fullness, Rates};
 use super::tally::Tally;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::Operation;
 use crate::net::Body;
 use crate::store::PassAnswer;
@@ -76,6 +76,15 @@ impl Served {
         self.rates.forget(collection);
         self.fullness.forget(collection);
     }
+}
+
+/// How often a change is made anew because somebody else was faster. Each time somebody has got on.
+pub(super) const CHANGE_TRIES: usize = 100;
+
+/// Somebody else was faster every time.
+pub(super) fn overtaken() -> Error {
+    let text = "change what others are changing all the time";
+    Error::new(ErrorKind::Busy, Origin::Proxy, Retry::Safe, text)
 }
 
 /// A request, whole.
