@@ -1,8 +1,9 @@
 //! Collections made, changed and dropped, and their aliases: every change of the catalogue.
 //!
 //! Each is one transaction under an advisory lock: the catalogue's for what concerns names, the
-//! collection's gate for what concerns its tables. The version of the catalogue moves last, for
-//! its row is held until the commit, and the other sidecars are told with the commit.
+//! collection's gate for what concerns its tables. Rows are locked in one order, that of whoever
+//! makes indexes for search beside them too: the collection's, what belongs to it, and last the
+//! version of the catalogue. The other sidecars are told with the commit.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +68,9 @@ impl Change<'_> {
     /// Held until the end: nobody writes to the collection, and it is as `known` says.
     pub(super) async fn lock_gate(&self, known: &Known) -> Result<(), Fault> {
         let sql = "select qd.gate($1, $2, true)";
-        self.run(sql, &[&known.cid, &known.epoch]).await.map(drop)
+        self.run(sql, &[&known.cid, &known.epoch]).await?;
+        let sql = format!("select 1 from {CATALOGUE}.collections where cid = $1 for no key update");
+        self.run(&sql, &[&known.cid]).await.map(drop)
     }
 
     /// The same for a collection that is to go: writes that are under way end first, those behind

@@ -185,10 +185,14 @@ async fn run(client: &ClientWrapper, text: &str) -> Result<(), Fault> {
 
 /// Writes the state into the catalogue, and lets the others know.
 async fn tell(client: &ClientWrapper, cid: i32, vno: i32, state: AnnState) -> Result<(), Fault> {
-    let text = "with told as (update qdc.vectors set ann = $3 where cid = $1 and vno = $2 \
-                returning 1) select qd.changed($1) from told";
-    let told = client.query(text, &[&cid, &vno, &state.as_str()]).await;
-    told.map(drop).map_err(failed)
+    // One message is one transaction. The locks are taken in the order of `Change`.
+    let (which, state) = (format!("cid = {cid} and vno = {vno}"), state.as_str());
+    let text = format!(
+        "select 1 from qdc.collections where cid = {cid} for no key update; \
+         update qdc.vectors set ann = '{state}' where {which}; \
+         select qd.changed({cid}) from qdc.vectors where {which}"
+    );
+    run(client, &text).await
 }
 
 /// Whether any vector of the collection could have an index that it has not.
