@@ -6,8 +6,10 @@
 //! version of the catalogue. The other sidecars are told with the commit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use deadpool_postgres::Transaction;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::{FromSql, ToSql};
 
 use super::Shared;
@@ -21,8 +23,43 @@ use crate::wire::rest::{CollectionConfig, refuse};
 
 const DOING: &str = "change the catalogue";
 
-/// How often a change is tried anew by a newer copy of the catalogue.
-pub(super) const TRIES: usize = 5;
+/// How often a call is tried by a newer copy of the catalogue.
+const TRIES: u32 = 5;
+/// And how long, where it is the gate that turns it away: then somebody else has got on each time.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// The tries of one call.
+pub(super) struct Tries {
+    made: u32,
+    began: Instant,
+}
+
+impl Tries {
+    pub(super) fn begin() -> Self {
+        Self {
+            made: 0,
+            began: Instant::now(),
+        }
+    }
+
+    /// Whether a call that has failed so is to be tried again.
+    pub(super) async fn again(&mut self, fault: &Fault) -> bool {
+        self.made += 1;
+        if !fault.is_stale() && !fault.is_contention() {
+            return false;
+        }
+        if self.made < TRIES {
+            return true;
+        }
+        let again = fault.is_moved() && self.began.elapsed() < PATIENCE;
+        if again {
+            let pause = Duration::from_millis(self.made.into()).min(PAUSE_MAX);
+            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        }
+        again
+    }
+}
 
 /// A transaction that changes the catalogue.
 pub(super) struct Change<'c> {
@@ -320,7 +357,7 @@ impl Shared {
         before: &CollectionConfig,
         config: &CollectionConfig,
     ) -> Result<bool> {
-        let mut tries = TRIES;
+        let mut tries = Tries::begin();
         loop {
             let known = self.catalog.get(&self.pool, name).await?;
             // As the caller has seen it, and the gate lets nobody in who has seen an older one.
@@ -329,9 +366,8 @@ impl Shared {
             }
             let done = self.configure_once(&known, config).await;
             self.catalog.doubt();
-            tries -= 1;
             match done {
-                Err(fault) if fault.is_stale() && tries > 0 => {}
+                Err(fault) if tries.again(&fault).await => {}
                 other => return Ok(other.map(|()| true)?),
             }
         }

@@ -79,6 +79,11 @@ impl Fault {
         })
     }
 
+    /// The catalogue has been found to be older than the tables by whoever has the present one.
+    pub(super) fn is_moved(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.code() == MOVED)
+    }
+
     /// Somebody else was in the way, and the transaction is undone.
     pub(super) fn is_contention(&self) -> bool {
         self.code.as_ref().is_some_and(|code| {
@@ -161,6 +166,8 @@ fn refused(doing: &'static str, error: &DbError) -> Error {
         }
         "08" | "28" | "3D" | "53" | "57" | "58" => own(ErrorKind::Unavailable, Retry::Safe),
         "40" => own(ErrorKind::Busy, Retry::Safe),
+        // Others change the collection all the time.
+        _ if code.code() == MOVED => own(ErrorKind::Busy, Retry::Safe),
         "22" => refuse::wrong_input("a value of the request cannot be stored or compared"),
         "54" => refuse::wrong_input("the request goes deeper, or is longer, than PostgreSQL takes"),
         _ => own(ErrorKind::Internal, Retry::Never),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::catalog::{Known, VectorTable};
-use super::collections::{Change, TRIES};
+use super::collections::{Change, Tries};
 use super::frames::{Reader, Writer, cannot, damaged};
 use super::link::Fault;
 use super::names::CATALOGUE;
@@ -67,12 +67,11 @@ fn copy(table: &str, columns: &str, way: &Way) -> String {
 
 impl Shared {
     pub(super) async fn snapshot(&self, name: &str, into: &Path) -> Result<()> {
-        let mut tries = TRIES;
+        let mut tries = Tries::begin();
         loop {
             let known = self.catalog.get(&self.pool, name).await?;
             let beside = into.with_extension("partial");
             let taken = self.take(&known, &beside).await;
-            tries -= 1;
             match taken {
                 Ok(()) => {
                     let renamed = tokio::fs::rename(&beside, into).await;
@@ -80,7 +79,7 @@ impl Shared {
                 }
                 Err(fault) => {
                     drop(tokio::fs::remove_file(&beside).await);
-                    if !fault.is_stale() || tries == 0 {
+                    if !tries.again(&fault).await {
                         return Err(fault.into_error());
                     }
                     self.catalog.doubt();

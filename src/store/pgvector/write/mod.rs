@@ -30,7 +30,7 @@ use qdrant_edge::{Filter, OperationError, PointId, PointOperations, UpdateOperat
 use tokio_postgres::Row;
 
 use super::catalog::Known;
-use super::collections::TRIES;
+use super::collections::Tries;
 use super::filter_sql::{self, Params};
 use super::pool::{Step, Values, one_row};
 use super::{Shared, ids, link};
@@ -65,7 +65,7 @@ impl Shared {
     /// Cancel safety: not safe; what was sent may be carried out.
     pub(super) async fn apply(&self, name: &str, operation: UpdateOperation) -> Result<u64> {
         let operation = listed::operation(operation)?;
-        let mut tries = TRIES;
+        let mut tries = Tries::begin();
         loop {
             let known = self.catalog.get(&self.pool, name).await?;
             check::operation(&known.edge, &operation)?;
@@ -84,12 +84,12 @@ impl Shared {
                     self.carry_out(&known, plan, words).await
                 }
             };
-            tries -= 1;
             match done {
-                Err(Refusal::Fault(fault)) if fault.is_stale() && tries > 0 => {
-                    self.catalog.doubt();
+                Err(Refusal::Fault(fault)) if tries.again(&fault).await => {
+                    if fault.is_stale() {
+                        self.catalog.doubt();
+                    }
                 }
-                Err(Refusal::Fault(fault)) if fault.is_contention() && tries > 0 => {}
                 Err(Refusal::Fault(fault)) => return Err(fault.into_error()),
                 Err(Refusal::Missing(missed_point_id)) => {
                     return Err(refused(OperationError::PointIdError { missed_point_id }));
