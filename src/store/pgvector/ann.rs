@@ -14,7 +14,7 @@ use super::catalog::{VectorKind, VectorTable};
 use super::query::similarity::Element;
 use super::vectors::{Space, VectorColumn};
 
-pub(super) use build::{Built, Pending, build_due, may_be_due, newest};
+pub(super) use build::{BUILDER_LOCK, Built, Pending, build_due, may_be_due, newest};
 pub(super) use watch::{Touched, start};
 
 /// What pgvector indexes of either type.

@@ -14,7 +14,7 @@ use tokio_postgres::types::{FromSql, ToSql};
 
 use super::Shared;
 use super::adopt::Adoptions;
-use super::ann::AnnState;
+use super::ann::{AnnState, BUILDER_LOCK};
 use super::catalog::{self, Known, VectorTable};
 use super::link::{self, Fault};
 use super::names::{self, CATALOGUE, LOCK_CLASS};
@@ -28,6 +28,9 @@ const TRIES: u32 = 5;
 /// And how long, where it is the gate that turns it away: then somebody else has got on each time.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// How often whoever makes indexes is told to stop, and how long after one another.
+const STOPS: usize = 100;
+const STOP_EVERY: Duration = Duration::from_millis(50);
 
 /// The tries of one call.
 pub(super) struct Tries {
@@ -115,6 +118,30 @@ impl Change<'_> {
     pub(super) async fn lock_gate_of(&self, cid: i32) -> Result<(), Fault> {
         let sql = format!("select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, {cid})");
         self.execute(&sql).await
+    }
+
+    /// Held until the end: nobody makes indexes for search of the collection. Whoever is at it is
+    /// stopped, for it may take long, and a table is not dropped before. Its connection is ended,
+    /// not only its statement, so that it does not go on with the next; it is of no other use.
+    pub(super) async fn stop_builder(&self, cid: i32) -> Result<(), Fault> {
+        let lock = "select pg_catalog.pg_try_advisory_xact_lock($1, $2)";
+        // One of another role is not ours to stop.
+        let stop = "select pg_catalog.pg_terminate_backend(l.pid) \
+                    from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid \
+                    where l.locktype = 'advisory' and l.granted and l.objsubid = 2 \
+                    and l.classid = $1::int::oid and l.objid = $2::int::oid \
+                    and a.datname = pg_catalog.current_database() and l.database = a.datid \
+                    and a.usename = current_user";
+        for _ in 0..STOPS {
+            let locked = self.number(lock, &[&BUILDER_LOCK, &cid]).await?;
+            if locked.unwrap_or(false) {
+                return Ok(());
+            }
+            self.run(stop, &[&BUILDER_LOCK, &cid]).await?;
+            sleep(STOP_EVERY).await;
+        }
+        let lock = "select pg_catalog.pg_advisory_xact_lock($1, $2)";
+        self.run(lock, &[&BUILDER_LOCK, &cid]).await.map(drop)
     }
 
     /// The number of the collection of this name.
@@ -343,6 +370,7 @@ impl Shared {
         let Some(cid) = change.number_of(name).await? else {
             return Ok(false);
         };
+        change.stop_builder(cid).await?;
         change.lock_gate_of(cid).await?;
         change.drop_collection(cid).await?;
         let done = change.commit(0).await;

@@ -192,6 +192,7 @@ impl Change<'_> {
     /// Puts a collection that was made under another name where `name` is, aliases included.
     async fn take_place_of(&self, name: &str, cid: i32) -> Result<(), Fault> {
         if let Some(old) = self.number_of(name).await? {
+            self.stop_builder(old).await?;
             self.lock_gate_of(old).await?;
             let sql = format!("update {CATALOGUE}.aliases set cid = $2 where cid = $1");
             self.run(&sql, &[&old, &cid]).await?;

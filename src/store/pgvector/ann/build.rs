@@ -22,7 +22,7 @@ const GRAPH_BYTES: usize = 1_536;
 const MEMORY_MAX_KB: i64 = 1_024 * 1_024;
 /// The first half of a builder's advisory lock; the second is the collection's number. Not the
 /// lock that is taken for changes of the catalogue: a build takes long.
-const LOCK_CLASS: i32 = 20_819;
+pub(in crate::store::pgvector) const BUILDER_LOCK: i32 = 20_819;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::store::pgvector) enum Built {
@@ -111,7 +111,7 @@ async fn allow_memory(client: &ClientWrapper, table: &VectorTable) -> Result<(),
 
 async fn is_locked(client: &ClientWrapper, cid: i32) -> Result<bool, Fault> {
     let text = "select pg_try_advisory_lock($1, $2)";
-    let row = client.query_one(text, &[&LOCK_CLASS, &cid]).await;
+    let row = client.query_one(text, &[&BUILDER_LOCK, &cid]).await;
     row.and_then(|row| row.try_get(0)).map_err(failed)
 }
 

@@ -173,6 +173,7 @@ async fn add_vector(
 
 async fn remove_vector(change: &Change<'_>, known: &Known, name: &str) -> Result<(), Refusal> {
     if let Some(there) = known.vectors.get(name) {
+        change.stop_builder(known.cid).await?;
         change
             .execute(&format!("drop table {}", there.table))
             .await?;
