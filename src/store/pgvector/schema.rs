@@ -1,5 +1,6 @@
 //! What has to be in the database before anything is kept there: the extension, three schemas and
-//! their functions. Made once, by whichever sidecar comes first, in one transaction.
+//! their functions. Made once, by whichever sidecar comes first, in one transaction; where it is
+//! made, a start looks and waits for nobody.
 //!
 //! What cannot be made says what to do about it: these texts are read by people at a start that
 //! failed.
@@ -38,11 +39,26 @@ pub(super) struct Installed {
 pub(super) async fn install(pool: &Pool) -> Result<Installed> {
     let mut client = pool.get().await?;
     let transaction = pool.slow_transaction(&mut client, DOING).await?;
-    let lock = format!("select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, 0)");
-    execute(&transaction, &lock).await?;
     let server = server(&transaction).await?;
-    let extension = extension(&transaction).await?;
-    match present(&transaction).await? {
+    encoding(&transaction).await?;
+    let extension = match found(&transaction).await? {
+        // Most starts find everything there, and wait for nobody.
+        Some(version) if present(&transaction).await? == Some(FORMAT) => new_enough(version)?,
+        Some(_) | None => make(&transaction).await?,
+    };
+    let done = transaction.commit().await;
+    done.map_err(|error| Fault::undone(DOING, error))?;
+    // Sessions that began before the extension was there do not look where it is.
+    drop(deadpool_postgres::Client::take(client));
+    Ok(Installed { server, extension })
+}
+
+/// Makes what is missing, one at a time among all sidecars; the version of the extension.
+async fn make(transaction: &Transaction<'_>) -> Result<String> {
+    let lock = format!("select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, 0)");
+    execute(transaction, &lock).await?;
+    let extension = extension(transaction).await?;
+    match present(transaction).await? {
         Some(FORMAT) => {}
         Some(newer) if newer > FORMAT => {
             return Err(Error::settings(format!(
@@ -53,18 +69,45 @@ pub(super) async fn install(pool: &Pool) -> Result<Installed> {
         // Format 2 has added what adopted tables need; format 3, that versions do not count.
         Some(_) => {
             let noted = format!("update qdc.install set format = {FORMAT}");
-            run(&transaction, &[GATE, FUNCTIONS, ADOPTED, &noted]).await?;
+            run(transaction, &[GATE, FUNCTIONS, ADOPTED, &noted]).await?;
         }
         None => {
             let noted = format!("insert into qdc.install values ({FORMAT})");
-            run(&transaction, &[TABLES, GATE, FUNCTIONS, ADOPTED, &noted]).await?;
+            strangers(transaction).await?;
+            run(transaction, &[TABLES, GATE, FUNCTIONS, ADOPTED, &noted]).await?;
         }
     }
-    let done = transaction.commit().await;
-    done.map_err(|error| Fault::undone(DOING, error))?;
-    // Sessions that began before the extension was there do not look where it is.
-    drop(deadpool_postgres::Client::take(client));
-    Ok(Installed { server, extension })
+    Ok(extension)
+}
+
+/// Schemas of somebody else's under the names of ours.
+async fn strangers(transaction: &Transaction<'_>) -> Result<()> {
+    let sql = "select nspname::text from pg_catalog.pg_namespace \
+               where nspname in ('qd', 'qdc', 'qd_data') order by 1 limit 1";
+    let row = transaction.query_opt(sql, &[]).await;
+    let row = row.map_err(|error| Fault::undone(DOING, error))?;
+    let Some(name) = row.map(|row| row.get::<_, String>(0)) else {
+        return Ok(());
+    };
+    Err(Error::settings(format!(
+        "the database has a schema {name} already that Outrigger has not made, and Outrigger keeps \
+         its own things in the schemas qd, qdc and qd_data; rename that one, or give Outrigger a \
+         database of its own"
+    )))
+}
+
+/// What clients store is any text at all.
+async fn encoding(transaction: &Transaction<'_>) -> Result<()> {
+    let sql = "select pg_catalog.current_setting('server_encoding')";
+    let row = transaction.query_one(sql, &[]).await;
+    let found: String = row.map_err(|error| Fault::undone(DOING, error))?.get(0);
+    if found != "UTF8" {
+        return Err(Error::settings(format!(
+            "the database has the encoding {found}; Outrigger needs one with UTF8 (create database \
+             NAME encoding 'UTF8' template template0)"
+        )));
+    }
+    Ok(())
 }
 
 async fn execute(transaction: &Transaction<'_>, sql: &str) -> Result<(), Fault> {
@@ -85,20 +128,27 @@ async fn server(transaction: &Transaction<'_>) -> Result<i32> {
     Ok(found)
 }
 
-async fn extension(transaction: &Transaction<'_>) -> Result<String> {
+/// The version of the extension, if it is there.
+async fn found(transaction: &Transaction<'_>) -> Result<Option<String>> {
     let sql = "select extversion from pg_catalog.pg_extension where extname = 'vector'";
-    let found = |rows: Vec<tokio_postgres::Row>| rows.first().map(|row| row.get::<_, String>(0));
-    let rows = transaction.query(sql, &[]).await;
-    let mut version = found(rows.map_err(|error| Fault::undone(DOING, error))?);
+    let row = transaction.query_opt(sql, &[]).await;
+    let row = row.map_err(|error| Fault::undone(DOING, error))?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+async fn extension(transaction: &Transaction<'_>) -> Result<String> {
+    let mut version = found(transaction).await?;
     if version.is_none() {
         let made = execute(transaction, "create extension vector").await;
         made.map_err(|fault| {
             Error::settings(no_extension(&fault)).with_source(fault.into_error())
         })?;
-        let rows = transaction.query(sql, &[]).await;
-        version = found(rows.map_err(|error| Fault::undone(DOING, error))?);
+        version = found(transaction).await?;
     }
-    let version = version.unwrap_or_default();
+    new_enough(version.unwrap_or_default())
+}
+
+fn new_enough(version: String) -> Result<String> {
     let mut numbers = version.split('.').map(|number| number.parse().ok());
     let found = (
         numbers.next().flatten().unwrap_or(0),
