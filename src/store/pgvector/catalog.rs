@@ -2,9 +2,11 @@
 //!
 //! The copy is whole and of one moment. A change is told by NOTIFY (`listen`), and the next call
 //! looks; while nobody listens, every call looks. Looking costs one round trip that reads a version
-//! number, unless the number has moved. A name that is not found is looked for in the database
-//! before it is said not to be there. Writes do not rely on any of this: the gate in the database
-//! turns away whoever comes with an older copy.
+//! number, unless the number has moved; calls that wait share a look that began after they came. A
+//! name that is not found is looked for in the database before it is said not to be there. Writes
+//! do not rely on any of this: the gate in the database turns away whoever comes with an older copy.
+
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,17 +17,18 @@ use qdrant_edge::{EdgeConfig, PayloadFieldSchema};
 use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 
-use super::adopt::{Mapping, Own, own_tables};
+use super::adopt::{Mapping, own_tables};
 use super::ann::AnnState;
 use super::index::{Words, words_table};
 use super::link::{self, Fault};
 use super::names;
 use super::pool::{Pool, one_row};
-use super::vectors::VectorColumn;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::store::declared;
 use crate::store::engine::Collection;
-use crate::wire::rest::{CollectionConfig, VectorKind as Declared, refuse};
+use crate::wire::rest::{CollectionConfig, refuse};
+
+pub(super) use tables::{VectorKind, VectorTable, table};
 
 const DOING: &str = "read the catalogue";
 
@@ -54,48 +57,6 @@ pub(super) struct Text {
     pub(super) ino: i32,
     pub(super) words: Words,
     pub(super) table: String,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum VectorKind {
-    Dense,
-    Multi,
-    Sparse,
-}
-
-impl VectorKind {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Dense => "dense",
-            Self::Multi => "multi",
-            Self::Sparse => "sparse",
-        }
-    }
-}
-
-/// The table that keeps one vector of every point that has it.
-#[derive(Clone, Debug)]
-pub(super) struct VectorTable {
-    pub(super) vno: i32,
-    pub(super) kind: VectorKind,
-    /// As SQL names it: `qd_data.c1_v1`. Of an adopted table, the query for its points.
-    pub(super) table: String,
-    /// Of a dense vector or of a row of a multivector; 0 for a sparse one.
-    pub(super) dim: usize,
-    pub(super) column: VectorColumn,
-    pub(super) ann: AnnState,
-    /// It is a column of an adopted table.
-    pub(super) own: Option<Own>,
-}
-
-impl VectorTable {
-    /// The names of the columns beside `pid`.
-    pub(super) fn columns(&self) -> &'static [&'static str] {
-        match self.kind {
-            VectorKind::Dense | VectorKind::Multi => &["v"],
-            VectorKind::Sparse => &["idx", "val"],
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +111,10 @@ pub(super) struct Catalog {
     is_told: AtomicBool,
     /// One looks at a time; the others wait and find it done.
     turn: Semaphore,
+    /// Looks that were begun. One that is begun after a call has come is good enough for it.
+    begun: AtomicU64,
+    /// The number of the last that has found out how things are.
+    looked: AtomicU64,
     /// The adopted tables that are shown here. Others may be in the database.
     adopted: BTreeSet<String>,
 }
@@ -163,6 +128,8 @@ impl Catalog {
             settled: AtomicU64::new(0),
             is_told: AtomicBool::new(false),
             turn: Semaphore::new(1),
+            begun: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
         }
     }
 
@@ -225,23 +192,32 @@ impl Catalog {
     /// The present copy.
     async fn book(&self, pool: &Pool) -> Result<Arc<Book>> {
         let seen = self.doubts.load(Ordering::Acquire);
+        // Before the copy is taken: whoever looks puts the new one there first.
         if self.is_settled(seen) && self.is_told.load(Ordering::Acquire) {
-            return Ok(Arc::clone(&self.book.read()));
+            let present = Arc::clone(&self.book.read());
+            if present.version.is_some() {
+                return Ok(present);
+            }
         }
+        let begun = self.begun.load(Ordering::SeqCst);
         let _turn = self.turn.acquire().await.map_err(|error| {
             Error::new(ErrorKind::Internal, Origin::Pgvector, Retry::Safe, DOING).with_source(error)
         })?;
-        // Whoever had the turn before may have looked after we were told to.
+        // Whoever had the turn before may have looked after we were told to, or after we came.
         let present = Arc::clone(&self.book.read());
-        if self.is_settled(seen) && self.is_told.load(Ordering::Acquire) {
+        let is_good_enough = self.looked.load(Ordering::SeqCst) > begun
+            || self.is_settled(seen) && self.is_told.load(Ordering::Acquire);
+        if is_good_enough && present.version.is_some() {
             return Ok(present);
         }
         let doubts = self.doubts.load(Ordering::Acquire);
+        let look_number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let book = look(pool, &present, &self.adopted).await?;
         if let Some(book) = &book {
             *self.book.write() = Arc::clone(book);
         }
         self.settled.fetch_max(doubts, Ordering::AcqRel);
+        self.looked.store(look_number, Ordering::SeqCst);
         Ok(book.unwrap_or(present))
     }
 
@@ -461,28 +437,6 @@ impl Known {
             indexes: Vec::new(),
         };
         Ok(draft.known(cid)?)
-    }
-}
-
-/// The table of a vector that was declared so.
-pub(super) fn table(cid: i32, vno: i32, declared: Declared<'_>, ann: AnnState) -> VectorTable {
-    let (kind, dim) = match declared {
-        Declared::Dense(params) if declared.is_multi() => (VectorKind::Multi, params.dimensions()),
-        Declared::Dense(params) => (VectorKind::Dense, params.dimensions()),
-        Declared::Sparse(_) => (VectorKind::Sparse, 0),
-    };
-    let column = match declared {
-        Declared::Dense(params) => VectorColumn::of(params),
-        Declared::Sparse(_) => VectorColumn::Sparse,
-    };
-    VectorTable {
-        vno,
-        kind,
-        table: names::vectors(cid, kind, vno),
-        dim,
-        column,
-        ann,
-        own: None,
     }
 }
 
