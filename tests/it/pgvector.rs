@@ -1,6 +1,7 @@
 //! The store in PostgreSQL from outside: what it keeps, what several sidecars see of one another,
 //! what is left when the database goes away and comes back.
 
+mod catalogue;
 mod outside;
 
 use std::sync::Arc;

@@ -214,3 +214,53 @@ fn denied(fault: Fault, what: &str) -> Error {
     }
     fault.into_error()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::error::ErrorKind;
+    use crate::store::engine::Engine as _;
+    use crate::store::pgvector::scratch::Scratch;
+
+    async fn refused(scratch: &Scratch) -> String {
+        let error = scratch.store().probe().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        error.to_string()
+    }
+
+    #[tokio::test]
+    async fn schemas_of_others_under_our_names_are_told() {
+        let scratch = Scratch::make().await;
+        let client = scratch.client().await;
+        client.batch_execute("create schema qd").await.unwrap();
+        let said = refused(&scratch).await;
+        assert!(said.contains("a schema qd already"), "{said}");
+        client.batch_execute("drop schema qd").await.unwrap();
+        scratch.store().probe().await.unwrap();
+        // Ours are not others'.
+        scratch.store().probe().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_an_older_version_has_made_is_brought_up_to_date() {
+        let scratch = Scratch::make().await;
+        scratch.store().probe().await.unwrap();
+        let client = scratch.client().await;
+        let older = "update qdc.install set format = 2; update qdc.state set version = 5; \
+                     alter table qdc.collections alter column epoch set default 1; \
+                     drop function qd.changed, qd.token cascade";
+        client.batch_execute(older).await.unwrap();
+        scratch.store().probe().await.unwrap();
+        let add = "insert into qdc.collections (name, config) values ('c', '{}') \
+                   returning epoch, qd.changed(cid) is null, (select version from qdc.state)";
+        let row = client.query_one(add, &[]).await.unwrap();
+        assert!(row.get::<_, i64>(0) > 1_000_000);
+        assert!(row.get::<_, i64>(2) > 1_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_does_not_take_every_text_is_refused() {
+        let scratch = Scratch::make_with("encoding 'LATIN1' locale 'C'").await;
+        let said = refused(&scratch).await;
+        assert!(said.contains("the encoding LATIN1"), "{said}");
+    }
+}

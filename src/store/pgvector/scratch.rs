@@ -20,13 +20,18 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub(super) async fn make() -> Self {
+        Self::make_with("").await
+    }
+
+    /// One with other properties than usual, as `create database` wants them.
+    pub(super) async fn make_with(properties: &str) -> Self {
         let url = setting(SERVER).unwrap_or_else(|| {
             panic!("{SERVER} is not set: it names a database of a superuser's (see tests/run)")
         });
         let server: Config = url.parse().unwrap();
         let name = format!("scratch_{}", Uuid::new_v4().simple());
         let client = connect(&server).await;
-        let create = format!("create database {name} template template0");
+        let create = format!("create database {name} template template0 {properties}");
         client.batch_execute(&create).await.unwrap();
         let (before, after) = url.rsplit_once('/').unwrap();
         let options = after.split_once('?').map(|(_, options)| options);

@@ -5,7 +5,7 @@
 //! refuses), as whom to run them.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -93,6 +93,23 @@ impl Postgres {
         }
     }
 
+    /// Keeps a copy of the data as they are while it does not run.
+    pub(crate) fn keep(&self) {
+        assert!(self.child.is_none(), "it runs");
+        copy(&self.data, &self.kept());
+    }
+
+    /// Has the copy that was kept take the place of the data.
+    pub(crate) fn put_back(&self) {
+        assert!(self.child.is_none(), "it runs");
+        std::fs::remove_dir_all(&self.data).unwrap();
+        copy(&self.kept(), &self.data);
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.data.with_extension("kept")
+    }
+
     /// Ends every connection in the middle of what it does. Data is kept.
     pub(crate) fn stop(&mut self) {
         self.end("QUIT");
@@ -139,6 +156,11 @@ impl Postgres {
     pub(crate) async fn client_beside(&self) -> Client {
         connect(&self.url().replace("/postgres?", "/template1?")).await
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(done.unwrap().success());
 }
 
 async fn connect(url: &str) -> Client {
