@@ -34,18 +34,30 @@ use crate::wire::rest::refuse;
 pub(super) use params::{PARAMS_MAX, Param, Params};
 use path::Path;
 
+/// So many conditions a filter may hold. PostgreSQL needs some 70 KB to plan one of them, and has
+/// no bound of its own.
+const CONDITIONS_MAX: usize = 2_000;
+/// So long may a condition's text become. Paths are a part of it, and as long as clients like.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
 /// A boolean expression over the alias `c`; its values are added to the parameters.
 pub(super) fn condition(filter: &Filter, known: &Known, params: &mut Params) -> Result<String> {
     let mut compiler = Compiler {
         known,
         params,
         aliases: 0,
+        conditions: 0,
     };
     let sql = compiler.filter(&Scope::top(), filter)?;
     if params.len() > PARAMS_MAX {
         return Err(refuse::bad_request(&format!(
             "the filter holds more than {PARAMS_MAX} values"
         )));
+    }
+    if sql.len() > TEXT_BYTES_MAX {
+        return Err(refuse::bad_request(
+            "the filter is too long; its keys are a part of its length",
+        ));
     }
     Ok(sql)
 }
@@ -83,6 +95,8 @@ struct Compiler<'a> {
     known: &'a Known,
     params: &'a mut Params,
     aliases: usize,
+    /// How many have been seen, at whatever depth.
+    conditions: usize,
 }
 
 impl Compiler<'_> {
@@ -142,6 +156,13 @@ impl Compiler<'_> {
     }
 
     fn condition(&mut self, scope: &Scope, condition: &Condition) -> Result<String> {
+        self.conditions += 1;
+        if self.conditions > CONDITIONS_MAX {
+            return Err(refuse::bad_request(&format!(
+                "the filter holds more than {CONDITIONS_MAX} conditions; `any` takes many values \
+                 in one"
+            )));
+        }
         Ok(match condition {
             Condition::Filter(filter) => self.filter(scope, filter)?,
             Condition::Field(field) => self.field(scope, field),
