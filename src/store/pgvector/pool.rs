@@ -315,13 +315,17 @@ async fn send(
     Ok(rows)
 }
 
-/// What holds for every session. The schema of the extension is found there, for it may be in any.
+/// What holds for every session, whatever the role and the database have by default. The gate is
+/// right only if a statement sees what was committed before it. The schema of the extension is
+/// found there, for it may be in any.
 /// Statements that are to be planned for the values they come with see to that themselves
 /// (`filter_sql::planned_anew`). Compiling a plan would take longer than most of them run.
 fn session(limits: &Limits) -> String {
     let timeout = limits.read_timeout.as_millis();
     format!(
         "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '10min'; \
+         set lock_timeout = 0; set default_transaction_isolation = 'read committed'; \
+         set default_transaction_read_only = off; set default_transaction_deferrable = off; \
          set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
          set standard_conforming_strings = on; \
          set jit = off; set qd.own = 'on'; set plan_cache_mode = auto; \
