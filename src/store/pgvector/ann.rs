@@ -65,11 +65,11 @@ impl AnnState {
 /// What this pgvector cannot do is not set: it would take offence.
 pub(super) fn session() -> String {
     format!(
-        "select set_config('hnsw.ef_search', '{EFFORT_DEFAULT}', false); \
-         select set_config('hnsw.iterative_scan', 'relaxed_order', false), \
-         set_config('hnsw.max_scan_tuples', '{SCANNED_MAX}', false) \
+        "select pg_catalog.set_config('hnsw.ef_search', '{EFFORT_DEFAULT}', false); \
+         select pg_catalog.set_config('hnsw.iterative_scan', 'relaxed_order', false), \
+         pg_catalog.set_config('hnsw.max_scan_tuples', '{SCANNED_MAX}', false) \
          from pg_catalog.pg_extension where extname = 'vector' \
-         and pg_catalog.string_to_array(substring(extversion from '^[0-9]+[.][0-9]+'), '.')::int[] \
+         and pg_catalog.string_to_array(pg_catalog.substring(extversion, '^[0-9]+[.][0-9]+'), '.')::int[] \
          >= '{{{major}, {minor}}}'",
         major = ITERATIVE_FROM.0,
         minor = ITERATIVE_FROM.1,

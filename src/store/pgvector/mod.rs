@@ -196,6 +196,7 @@ impl Shared {
     async fn installed(&self) -> Result<&Installed> {
         let made = self.installed.get_or_try_init(async || {
             let found = schema::install(&self.pool).await?;
+            schema::warn_of_strangers(&self.pool).await?;
             adopt::settle(&self.pool, &self.adopted).await?;
             info!(
                 server = found.server,

@@ -329,7 +329,8 @@ fn session(limits: &Limits) -> String {
          set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
          set standard_conforming_strings = on; \
          set jit = off; set qd.own = 'on'; set plan_cache_mode = auto; \
-         select set_config('search_path', coalesce((select quote_ident(n.nspname) \
+         select pg_catalog.set_config('search_path', \
+         coalesce((select pg_catalog.quote_ident(n.nspname::text) \
          from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
          where e.extname = 'vector'), 'public'), false); {ann}",
         ann = ann::session(),

@@ -7,6 +7,7 @@
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::error::SqlState;
+use tracing::warn;
 
 use super::link::Fault;
 use super::names::LOCK_CLASS;
@@ -172,6 +173,32 @@ fn no_extension(fault: &Fault) -> &'static str {
         "the database has no extension vector, and it cannot be created; \
          install pgvector on the server, then run in this database: create extension vector"
     }
+}
+
+/// Says so where others than its owner and this role may create in the schema of the extension. Every
+/// session finds functions and operators there, so whoever may put some there may have this role run
+/// them.
+pub(super) async fn warn_of_strangers(pool: &Pool) -> Result<()> {
+    let sql = "select n.nspname::text, pg_catalog.string_agg(distinct coalesce(g.rolname::text, \
+               'PUBLIC'), ', ') \
+               from pg_catalog.pg_extension e \
+               join pg_catalog.pg_namespace n on n.oid = e.extnamespace \
+               cross join lateral pg_catalog.aclexplode(n.nspacl) a \
+               left join pg_catalog.pg_roles g on g.oid = a.grantee \
+               where e.extname = 'vector' and a.privilege_type = 'CREATE' \
+               and a.grantee <> n.nspowner and g.rolname is distinct from current_user \
+               group by n.nspname";
+    for row in pool.query(DOING, sql, &[]).await? {
+        let (schema, roles): (&str, &str) = (row.get(0), row.get(1));
+        warn!(
+            schema,
+            roles,
+            "these roles may create functions in the schema of the extension vector, and so have \
+             Outrigger's role run them; revoke it: revoke create on schema SCHEMA from ROLE, or \
+             move the extension: alter extension vector set schema ANOTHER"
+        );
+    }
+    Ok(())
 }
 
 /// The format that is installed.

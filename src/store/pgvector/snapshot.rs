@@ -168,9 +168,9 @@ impl Shared {
         // Numbers go on where they were.
         change
             .execute(&format!(
-                "select setval(pg_get_serial_sequence('{points}', 'pid'), \
+                "select pg_catalog.setval(pg_catalog.pg_get_serial_sequence('{points}', 'pid')::regclass, \
                  (select coalesce(max(pid), 0) + 1 from {points}), false); \
-                 select setval('{operations}', {})",
+                 select pg_catalog.setval('{operations}'::regclass, {})",
                 manifest.operation.max(1)
             ))
             .await?;

@@ -189,7 +189,7 @@ async fn tables(pool: &Pool, where_: &str, values: &[&(dyn ToSql + Sync)]) -> Re
 async fn columns(pool: &Pool, oid: u32) -> Result<Vec<Column>> {
     let sql = "select a.attname::text, y.typname::text, a.atttypmod, \
                a.attnotnull and not a.atthasdef and a.attidentity = '', a.attgenerated <> '', \
-               quote_ident(a.attname) \
+               pg_catalog.quote_ident(a.attname::text) \
                from pg_catalog.pg_attribute a join pg_catalog.pg_type y on y.oid = a.atttypid \
                where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum";
     let rows = pool.query(DOING, sql, &[&oid]).await?;

@@ -49,7 +49,10 @@ impl Shared {
             .run("select qd.gate($1, $2, true)", &[&known.cid, &known.epoch])
             .await?;
         let missing = write.apply(operation).await?;
-        let sql = format!("select nextval('{}')", known.operations());
+        let sql = format!(
+            "select pg_catalog.nextval('{}'::regclass)",
+            known.operations()
+        );
         let rows = write.rows(&sql, &[]).await?;
         let number: i64 = rows.first().map(|row| row.get(0)).unwrap_or_default();
         let done = write.transaction.commit().await;

@@ -194,7 +194,10 @@ fn plan(known: &Known, operation: &UpdateOperation) -> Result<Plan> {
 
 /// A write that changes nothing and still has its number.
 fn nothing(known: &Known) -> Plan {
-    let sql = format!("select nextval('{}')", known.operations());
+    let sql = format!(
+        "select pg_catalog.nextval('{}'::regclass)",
+        known.operations()
+    );
     Plan {
         gate: Gate::Shared,
         steps: vec![Step::new(sql, Values::default())],
@@ -207,7 +210,7 @@ fn nothing(known: &Known) -> Plan {
 /// The operation takes its number: the beginning of a statement.
 fn taking_number(known: &Known) -> String {
     format!(
-        "with op as materialized (select nextval('{}') n)",
+        "with op as materialized (select pg_catalog.nextval('{}'::regclass) n)",
         known.operations()
     )
 }
@@ -251,7 +254,7 @@ fn on_locked(known: &Known, keys: &str, set: &str) -> String {
 fn marked(known: &Known, keys: Vec<Vec<u8>>, values: &mut Values) -> String {
     let keys = values.push(keys);
     let operations = known.operations();
-    format!("c.id = any({keys}::bytea[]) and c.ver = currval('{operations}')")
+    format!("c.id = any({keys}::bytea[]) and c.ver = pg_catalog.currval('{operations}'::regclass)")
 }
 
 /// The points that a statement is about, as a condition on `c`, with its first parameters.

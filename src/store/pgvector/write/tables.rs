@@ -83,7 +83,10 @@ impl Shared {
             }
             TableChange::RemoveVector(name) => remove_vector(&change, known, name).await?,
         }
-        let sql = format!("select nextval('{}')", known.operations());
+        let sql = format!(
+            "select pg_catalog.nextval('{}'::regclass)",
+            known.operations()
+        );
         let rows = change.transaction.query(&sql, &[]).await;
         let rows = rows.map_err(|error| Fault::undone(DOING, error))?;
         let number = number(&rows)?;

@@ -75,7 +75,7 @@ pub(super) fn satellites(
     let sql = format!(
         "with w as materialized (select c.pid, u.o \
          from unnest({keys}::bytea[]) with ordinality u(id, o) \
-         join {points} c on c.id = u.id where c.ver = currval('{operations}')){parts} select 1"
+         join {points} c on c.id = u.id where c.ver = pg_catalog.currval('{operations}'::regclass)){parts} select 1"
     );
     Ok(Some(Step::new(sql, values)))
 }
