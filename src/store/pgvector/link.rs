@@ -31,16 +31,24 @@ pub(super) struct Fault {
 impl Fault {
     /// Of a call that changes nothing, or whose transaction cannot have been committed.
     pub(super) fn undone(doing: &'static str, error: PgError) -> Self {
-        Self::of(doing, error, Retry::Safe)
+        Self::of(doing, error, Retry::Safe, Retry::Safe)
     }
 
     /// Of a call that may have been carried out.
     pub(super) fn unknown(doing: &'static str, error: PgError) -> Self {
-        Self::of(doing, error, Retry::OutcomeUnknown)
+        Self::of(doing, error, Retry::OutcomeUnknown, Retry::OutcomeUnknown)
     }
 
-    fn of(doing: &'static str, error: PgError, lost: Retry) -> Self {
-        let Some(said) = error.as_db_error() else {
+    /// Of a statement whose commit is on its way behind it. A server that takes its leave here
+    /// never sees that commit; a connection that ends may have lost no more than the answer to it.
+    pub(super) fn before_commit(doing: &'static str, error: PgError) -> Self {
+        Self::of(doing, error, Retry::OutcomeUnknown, Retry::Safe)
+    }
+
+    /// `lost` is said of a connection that ended, whoever said so; `farewell` of one that the
+    /// server ended itself instead of an answer.
+    fn of(doing: &'static str, error: PgError, lost: Retry, farewell: Retry) -> Self {
+        let Some(words) = error.as_db_error() else {
             let is_lost = error.is_closed() || is_io(&error);
             return Self {
                 is_lost,
@@ -52,10 +60,19 @@ impl Fault {
                 code: None,
             };
         };
+        let ended = if is_farewell(words.code()) {
+            Some(farewell)
+        } else {
+            // A pooler in between says so when it has lost the server.
+            (class(words.code()) == "08").then_some(lost)
+        };
         Self {
-            code: Some(said.code().clone()),
-            error: refused(doing, said),
-            is_lost: is_farewell(said.code()),
+            code: Some(words.code().clone()),
+            error: match ended {
+                Some(retry) => unavailable(doing, retry).with_source(said(words)),
+                None => refused(doing, words),
+            },
+            is_lost: ended.is_some(),
         }
     }
 
@@ -164,7 +181,7 @@ fn refused(doing: &'static str, error: &DbError) -> Error {
         _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
             own(ErrorKind::Unavailable, Retry::Safe)
         }
-        "08" | "28" | "3D" | "53" | "57" | "58" => own(ErrorKind::Unavailable, Retry::Safe),
+        "28" | "3D" | "53" | "57" | "58" => own(ErrorKind::Unavailable, Retry::Safe),
         "40" => own(ErrorKind::Busy, Retry::Safe),
         // Others change the collection all the time.
         _ if code.code() == MOVED => own(ErrorKind::Busy, Retry::Safe),
@@ -185,6 +202,8 @@ fn is_farewell(code: &SqlState) -> bool {
         SqlState::ADMIN_SHUTDOWN,
         SqlState::CRASH_SHUTDOWN,
         SqlState::CANNOT_CONNECT_NOW,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        SqlState::IDLE_SESSION_TIMEOUT,
     ]
     .contains(code)
 }

@@ -309,6 +309,7 @@ async fn send(
             Ok(_) => {}
             // The first thing that went wrong is the cause of the rest. If PostgreSQL says so
             // itself, the commit behind it undid everything.
+            Err(error) if at < last => return Err(Fault::before_commit(doing, error)),
             Err(error) => return Err(Fault::unknown(doing, error)),
         }
     }
