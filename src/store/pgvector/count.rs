@@ -1,10 +1,10 @@
 //! How many points there are.
 
-use deadpool_postgres::Client;
 use qdrant_edge::CountRequest;
 
 use super::catalog::Known;
 use super::filter_sql::Params;
+use super::lent::Lent;
 use super::link::{self, Fault};
 use super::query::reader::Reader;
 use super::query::search::Scope;
@@ -13,7 +13,7 @@ const DOING: &str = "count points";
 
 /// Exactly, also where less would do: an estimate would have to be told apart from none.
 pub(super) async fn count(
-    client: &mut Client,
+    client: &mut Lent,
     known: &Known,
     request: CountRequest,
 ) -> Result<usize, Fault> {

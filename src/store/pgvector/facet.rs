@@ -1,6 +1,5 @@
 //! How many points have each value of a payload field.
 
-use deadpool_postgres::Client;
 use deadpool_postgres::tokio_postgres::Row;
 use qdrant_edge::external::uuid::Uuid;
 use qdrant_edge::{
@@ -11,6 +10,7 @@ use qdrant_edge::{
 use super::catalog::Known;
 use super::filter_sql::path::Path;
 use super::filter_sql::{Param, Params};
+use super::lent::Lent;
 use super::link::{self, Fault};
 use super::payload;
 use super::query::reader::Reader;
@@ -82,7 +82,7 @@ impl Values {
 
 /// Exactly, whatever is asked for. The most frequent first, of equals the smaller value.
 pub(super) async fn facet(
-    client: &mut Client,
+    client: &mut Lent,
     known: &Known,
     request: FacetRequest,
 ) -> Result<FacetResponse, Fault> {
@@ -124,7 +124,7 @@ pub(super) async fn facet(
     Ok(FacetResponse { hits })
 }
 
-async fn is_without_points(client: &mut Client, known: &Known) -> Result<bool, Fault> {
+async fn is_without_points(client: &mut Lent, known: &Known) -> Result<bool, Fault> {
     let text = format!("select not exists (select from {} c)", known.points_table());
     let reader = Reader::new(client, false);
     let rows = reader.rows(DOING, &text, &Params::default()).await?;

@@ -2,6 +2,7 @@
 //! cancelled at the server, and the connection is not given to the next one, who would have to wait
 //! until the server has heard of it.
 
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use tokio::time::timeout;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
+use super::link::{self, Fault};
+use crate::error::Retry;
 use crate::task;
 
 /// How long a cancellation may take. Past it the server ends the read by its own time limit.
@@ -18,17 +21,34 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Lent {
     client: Option<Client>,
     tls: MakeRustlsConnect,
+    /// How long one statement is waited for.
+    patience: Duration,
 }
 
 impl Lent {
-    pub(super) fn new(client: Client, tls: MakeRustlsConnect) -> Self {
+    pub(super) fn new(client: Client, tls: MakeRustlsConnect, patience: Duration) -> Self {
         let client = Some(client);
-        Self { client, tls }
+        Self {
+            client,
+            tls,
+            patience,
+        }
     }
 
-    /// Nothing is under way on it any more.
-    pub(super) fn back(mut self) {
-        drop(self.client.take());
+    /// What comes while it is still worth waiting: the server's own limit has passed by then.
+    pub(super) async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        link::within(self.patience, Retry::Safe, answer).await
+    }
+
+    /// This is what came of it. Nothing is under way on it any more, unless nothing came.
+    pub(super) fn back<T>(mut self, answered: &Result<T, Fault>) {
+        match answered {
+            Err(fault) if fault.is_silent() => {}
+            Ok(_) | Err(_) => drop(self.client.take()),
+        }
     }
 }
 

@@ -9,8 +9,11 @@
 //! passed on.
 
 use std::fmt;
+use std::future::Future;
+use std::time::Duration;
 
 use deadpool_postgres::PoolError;
+use tokio::time::timeout;
 use tokio_postgres::Error as PgError;
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -19,6 +22,7 @@ use crate::wire::rest::refuse;
 
 /// Raised by `qd.gate` where the catalogue that a write was made by is not the present one.
 const MOVED: &str = "QD001";
+const NOT_IN_TIME: &str = "PostgreSQL did not answer in time";
 
 /// A failed call.
 #[derive(Debug)]
@@ -26,6 +30,7 @@ pub(super) struct Fault {
     error: Error,
     code: Option<SqlState>,
     is_lost: bool,
+    is_silent: bool,
 }
 
 impl Fault {
@@ -58,6 +63,7 @@ impl Fault {
                     nonsense(doing).with_source(error)
                 },
                 code: None,
+                is_silent: false,
             };
         };
         let ended = if is_farewell(words.code()) {
@@ -73,6 +79,15 @@ impl Fault {
                 None => refused(doing, words),
             },
             is_lost: ended.is_some(),
+            is_silent: false,
+        }
+    }
+
+    /// Nothing has come within the time in which PostgreSQL would have said that it took too long.
+    pub(super) fn silent(retry: Retry) -> Self {
+        Self {
+            is_silent: true,
+            ..Error::new(ErrorKind::Timeout, Origin::Pgvector, retry, NOT_IN_TIME).into()
         }
     }
 
@@ -82,6 +97,7 @@ impl Fault {
             error: Error::new(ErrorKind::Busy, Origin::Pgvector, Retry::Safe, doing),
             code: Some(SqlState::from_code(MOVED)),
             is_lost: false,
+            is_silent: false,
         }
     }
 
@@ -112,6 +128,11 @@ impl Fault {
         self.is_lost
     }
 
+    /// Whether an answer may still be on its way: the connection is not for others.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent
+    }
+
     pub(super) fn has_code(&self, code: &SqlState) -> bool {
         self.code.as_ref() == Some(code)
     }
@@ -127,6 +148,7 @@ impl From<Error> for Fault {
             error,
             code: None,
             is_lost: false,
+            is_silent: false,
         }
     }
 }
@@ -163,10 +185,12 @@ fn refused(doing: &'static str, error: &DbError) -> Error {
     let code = error.code();
     let own = |kind, retry| Error::new(kind, Origin::Pgvector, retry, doing);
     let made = match class(code) {
-        _ if [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE].contains(code) => {
-            let text = "PostgreSQL did not answer in time";
-            Error::new(ErrorKind::Timeout, Origin::Pgvector, Retry::Safe, text)
-        }
+        _ if [SqlState::QUERY_CANCELED, SqlState::LOCK_NOT_AVAILABLE].contains(code) => Error::new(
+            ErrorKind::Timeout,
+            Origin::Pgvector,
+            Retry::Safe,
+            NOT_IN_TIME,
+        ),
         // Whoever may be answered by a newer catalogue was. Nothing is made anew here: an empty
         // catalogue would tell clients that their collections never were.
         // One that is adopted may go while the others stay.
@@ -217,6 +241,18 @@ fn is_io(error: &PgError) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// What comes within `patience`.
+pub(super) async fn within<T>(
+    patience: Duration,
+    retry: Retry,
+    answer: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    match timeout(patience, answer).await {
+        Ok(answered) => answered,
+        Err(_elapsed) => Err(Fault::silent(retry)),
+    }
 }
 
 pub(super) fn unavailable(doing: &'static str, retry: Retry) -> Error {

@@ -352,7 +352,7 @@ impl Engine for Pgvector {
             reading!(self.shared, &name, |known| {
                 let mut client = self.shared.pool.lend().await?;
                 let answered = scroll::scroll(&mut client, &known, request.clone()).await;
-                client.back();
+                client.back(&answered);
                 answered
             })
         })
@@ -365,7 +365,7 @@ impl Engine for Pgvector {
             reading!(self.shared, &name, |known| {
                 let mut client = self.shared.pool.lend().await?;
                 let answered = count::count(&mut client, &known, request.clone()).await;
-                client.back();
+                client.back(&answered);
                 answered
             })
         })
@@ -378,7 +378,7 @@ impl Engine for Pgvector {
             reading!(self.shared, &name, |known| {
                 let mut client = self.shared.pool.lend().await?;
                 let answered = facet::facet(&mut client, &known, request.clone()).await;
-                client.back();
+                client.back(&answered);
                 answered
             })
         })
@@ -392,7 +392,7 @@ impl Engine for Pgvector {
             reading!(self.shared, &name, |known| {
                 let mut client = self.shared.pool.lend().await?;
                 let answered = query::query(&mut client, &known, abilities, request.clone()).await;
-                client.back();
+                client.back(&answered);
                 answered
             })
         })

@@ -7,14 +7,16 @@
 //!
 //! Statements are prepared once a connection and kept. Values are always parameters.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use deadpool_postgres::{
     Client, Connect, Manager, ManagerConfig, RecyclingMethod, Runtime, Transaction,
 };
-use futures_util::future::join_all;
+use futures_util::future::maybe_done;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client as PgClient, Config, Error as PgError, Row};
@@ -33,6 +35,10 @@ use crate::task;
 const STATEMENTS_MAX: usize = 1000;
 /// How long a call waits for a connection that others use.
 const TURN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long PostgreSQL's word that a statement took too long is waited for, after that time. A
+/// server that stands still says nothing, and one that is cut off has nobody to say it to.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// The limits of the pool.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +157,8 @@ impl Pool {
 
     /// A connection for a read: dropped before it is `back`, what runs on it is cancelled.
     pub(super) async fn lend(&self) -> Result<Lent, Fault> {
-        Ok(Lent::new(self.get().await?, self.tls.clone()))
+        let patience = self.limits.read_timeout.saturating_add(ON_ITS_WAY);
+        Ok(Lent::new(self.get().await?, self.tls.clone(), patience))
     }
 
     /// Connections that are open, those of them in use, and calls that wait for one.
@@ -191,9 +198,10 @@ impl Pool {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, values).await
         };
-        let answered = asked.await;
-        client.back();
-        answered.map_err(|error| Fault::undone(doing, error))
+        let asked = asked.map_err(|error| Fault::undone(doing, error));
+        let answered = client.within(asked).await;
+        client.back(&answered);
+        answered
     }
 
     /// Carries out the steps as one transaction, sent whole; the rows that each gave. Where it
@@ -208,9 +216,14 @@ impl Pool {
         let client = self.living(doing).await?;
         let timeout = self.limits.write_timeout.as_millis();
         let begin = format!("begin; set local statement_timeout = {timeout}");
-        let sent = send(&client, doing, &begin, steps).await;
+        let patience = self.limits.write_timeout.saturating_add(ON_ITS_WAY);
+        let sent = send(&client, doing, &begin, steps, patience).await;
         if let Err(fault) = &sent {
             self.learn(fault);
+            if fault.is_silent() {
+                // Whoever came next would wait for the same.
+                drop(Client::take(client));
+            }
         }
         sent
     }
@@ -273,24 +286,26 @@ impl Pool {
     }
 }
 
-/// Sends `begin`, the steps and `commit`, then waits for what comes back.
+/// Sends `begin`, the steps and `commit`, then waits for what comes back: so long for each, as each
+/// has its own limit at the server.
 async fn send(
     client: &Client,
     doing: &'static str,
     begin: &str,
     steps: &[Step],
+    patience: Duration,
 ) -> Result<Vec<Vec<Row>>, Fault> {
     type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, PgError>> + Send + 'a>>;
     let mut statements = Vec::with_capacity(steps.len());
     for step in steps {
-        let prepared = client.prepare_cached(&step.sql).await;
-        statements.push(prepared.map_err(|error| Fault::undone(doing, error))?);
+        let prepared = client.prepare_cached(&step.sql);
+        let prepared = prepared.map_err(|error| Fault::undone(doing, error));
+        // Nothing has been begun.
+        statements.push(link::within(patience, Retry::Safe, prepared).await?);
     }
     let values: Vec<_> = steps.iter().map(|step| step.values.refs()).collect();
     let nothing = |done: Result<(), PgError>| done.map(|()| Vec::new());
     let mut answers: Vec<Answer<'_>> = Vec::with_capacity(steps.len() + 2);
-    // Each of these puts its message on its way when it is first polled, which `join_all` does in
-    // their order. Without a wait in between, no other call can come in.
     answers.push(Box::pin(async move {
         nothing(client.batch_execute(begin).await)
     }));
@@ -300,20 +315,41 @@ async fn send(
     answers.push(Box::pin(async move {
         nothing(client.batch_execute("commit").await)
     }));
-    let mut rows = Vec::with_capacity(steps.len());
-    let answers = join_all(answers).await;
+    let mut answers: Vec<_> = answers.into_iter().map(maybe_done).collect();
+    // Each of these puts its message on its way when it is first polled. Without a wait in between,
+    // no other call can come in.
+    poll_fn(|cx| {
+        for answer in &mut answers {
+            // Whether it is there already is asked below.
+            let _ = answer.poll_unpin(cx);
+        }
+        Poll::Ready(())
+    })
+    .await;
     let last = answers.len().saturating_sub(1);
-    for (at, answer) in answers.into_iter().enumerate() {
-        match answer {
-            Ok(found) if at > 0 && at < last => rows.push(found),
-            Ok(_) => {}
+    let mut rows = Vec::with_capacity(steps.len());
+    let mut failed = None;
+    // To the end also after a fault, so that nothing is under way when another gets the connection.
+    for (at, mut answer) in answers.into_iter().enumerate() {
+        let came = (&mut answer).map(Ok);
+        link::within(patience, Retry::OutcomeUnknown, came).await?;
+        match Pin::new(&mut answer).take_output() {
+            Some(Ok(found)) if at > 0 && at < last => rows.push(found),
+            Some(Ok(_)) | None => {}
             // The first thing that went wrong is the cause of the rest. If PostgreSQL says so
             // itself, the commit behind it undid everything.
-            Err(error) if at < last => return Err(Fault::before_commit(doing, error)),
-            Err(error) => return Err(Fault::unknown(doing, error)),
+            Some(Err(error)) if at < last => {
+                failed.get_or_insert_with(|| Fault::before_commit(doing, error));
+            }
+            Some(Err(error)) => {
+                failed.get_or_insert_with(|| Fault::unknown(doing, error));
+            }
         }
     }
-    Ok(rows)
+    match failed {
+        Some(fault) => Err(fault),
+        None => Ok(rows),
+    }
 }
 
 /// What holds for every session, whatever the role and the database have by default. The gate is

@@ -1,12 +1,12 @@
 //! Pages of points, by id or by a payload field.
 
-use deadpool_postgres::Client;
 use futures_util::future::try_join;
 use qdrant_edge::{
     OperationError, OrderBy, PointId, Record, ScrollRequest, WithPayloadInterface, WithVector,
 };
 
 use super::catalog::Known;
+use super::lent::Lent;
 use super::link::Fault;
 use super::query::hit::Hit;
 use super::query::reader::Reader;
@@ -18,7 +18,7 @@ const LIMIT: usize = 10;
 
 /// The page, and the id that the next one begins with. In the order of a field there is no next.
 pub(super) async fn scroll(
-    client: &mut Client,
+    client: &mut Lent,
     known: &Known,
     request: ScrollRequest,
 ) -> Result<(Vec<Record>, Option<PointId>), Fault> {

@@ -31,7 +31,6 @@ mod values;
 use std::future::Future;
 use std::pin::Pin;
 
-use deadpool_postgres::Client;
 use futures_util::future::{try_join, try_join_all};
 use qdrant_edge::external::serde_json;
 use qdrant_edge::{
@@ -45,6 +44,7 @@ use self::rescore::Pieces;
 use self::search::{Scope, Wanted};
 use super::ann::{Abilities, AnnState, Effort};
 use super::catalog::Known;
+use super::lent::Lent;
 use super::link::Fault;
 use crate::error::Error;
 use crate::wire::rest::{VectorKind, refuse};
@@ -53,7 +53,7 @@ type Found<'f> = Pin<Box<dyn Future<Output = Result<Vec<Hit>, Fault>> + Send + '
 
 /// Carries out one query.
 pub(super) async fn query(
-    client: &mut Client,
+    client: &mut Lent,
     known: &Known,
     abilities: Abilities,
     request: QueryRequest,
@@ -65,7 +65,7 @@ pub(super) async fn query(
 /// Carries out several in one snapshot, each step of all of them in one round trip. The first
 /// fault ends it.
 pub(super) async fn query_all(
-    client: &mut Client,
+    client: &mut Lent,
     known: &Known,
     abilities: Abilities,
     requests: Vec<QueryRequest>,

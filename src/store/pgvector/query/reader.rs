@@ -10,11 +10,11 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::tokio_postgres::{Row, RowStream};
-use deadpool_postgres::{Client, ClientWrapper};
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
 
 use crate::store::pgvector::ann::Effort;
 use crate::store::pgvector::filter_sql::Params;
+use crate::store::pgvector::lent::Lent;
 use crate::store::pgvector::link::Fault;
 
 /// So many statements stay prepared on one connection. Their texts hold the paths that clients
@@ -22,7 +22,7 @@ use crate::store::pgvector::link::Fault;
 const PREPARED_MAX: usize = 512;
 
 pub(in crate::store::pgvector) struct Reader<'c> {
-    client: &'c ClientWrapper,
+    client: &'c Lent,
     /// A snapshot is held, or about to be.
     is_held: AtomicBool,
     brings_payload: bool,
@@ -34,7 +34,7 @@ impl<'c> Reader<'c> {
         clippy::needless_pass_by_ref_mut,
         reason = "nobody else may ask on the connection meanwhile: it may hold a snapshot"
     )]
-    pub(in crate::store::pgvector) fn new(client: &'c mut Client, brings_payload: bool) -> Self {
+    pub(in crate::store::pgvector) fn new(client: &'c mut Lent, brings_payload: bool) -> Self {
         if client.statement_cache.size() >= PREPARED_MAX {
             client.statement_cache.clear();
         }
@@ -58,8 +58,11 @@ impl<'c> Reader<'c> {
         for (name, value) in effort.map(Effort::settings).unwrap_or_default() {
             text += &format!("; set local {name} = {value}");
         }
-        let begun = self.client.batch_execute(&text).await;
-        begun.map_err(|error| Fault::undone("begin to read", error))
+        let begun = async {
+            let begun = self.client.batch_execute(&text).await;
+            begun.map_err(|error| Fault::undone("begin to read", error))
+        };
+        self.client.within(begun).await
     }
 
     /// What is selected last of points that are found, alias `c`.
@@ -96,13 +99,20 @@ impl<'c> Reader<'c> {
         doing: &'static str,
         text: &str,
         params: &Params,
-    ) -> Result<Pin<Box<RowStream>>, Fault> {
+    ) -> Result<Rows<'_>, Fault> {
         let undone = |error| Fault::undone(doing, error);
-        let statement = self.client.prepare_cached(text).await;
-        let statement = statement.map_err(undone)?;
+        let prepared = async { self.client.prepare_cached(text).await.map_err(undone) };
+        let statement = self.client.within(prepared).await?;
         let values = params.values();
-        let rows = self.client.query_raw(&statement, values).await;
-        rows.map(Box::pin).map_err(undone)
+        let begun = async {
+            let rows = self.client.query_raw(&statement, values).await;
+            rows.map(Box::pin).map_err(undone)
+        };
+        Ok(Rows {
+            doing,
+            rows: self.client.within(begun).await?,
+            client: self.client,
+        })
     }
 
     pub(in crate::store::pgvector) async fn rows(
@@ -111,9 +121,28 @@ impl<'c> Reader<'c> {
         text: &str,
         params: &Params,
     ) -> Result<Vec<Row>, Fault> {
-        let rows = self.stream(doing, text, params).await?;
-        let rows: Result<Vec<_>, _> = rows.try_collect().await;
-        rows.map_err(|error| Fault::undone(doing, error))
+        let mut rows = self.stream(doing, text, params).await?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().await? {
+            all.push(row);
+        }
+        Ok(all)
+    }
+}
+
+/// The rows of one statement that are still to come.
+pub(in crate::store::pgvector) struct Rows<'c> {
+    doing: &'static str,
+    rows: Pin<Box<RowStream>>,
+    client: &'c Lent,
+}
+
+impl Rows<'_> {
+    pub(in crate::store::pgvector) async fn next(&mut self) -> Result<Option<Row>, Fault> {
+        let (doing, client) = (self.doing, self.client);
+        let next = self.rows.try_next();
+        let next = next.map_err(|error| Fault::undone(doing, error));
+        client.within(next).await
     }
 }
 

@@ -5,7 +5,6 @@
 //! comes by, one after the other, and the best are kept.
 
 use deadpool_postgres::tokio_postgres::{Error as PgError, Row};
-use futures_util::TryStreamExt;
 use qdrant_edge::{Filter, Modifier, QueryEnum, SearchParams};
 
 use super::fill::no_vector;
@@ -363,7 +362,7 @@ impl Search<'_> {
         let mut rows = self.reader.stream(DOING, text, params).await?;
         let mut best = Best::new(self.wanted.limit);
         let mut seen = 0_usize;
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
+        while let Some(row) = rows.next().await? {
             let vector = vectors::read(&row, 3, self.table, &self.space)?;
             if let Some(score) = self.scorer.score(&vector) {
                 let mut hit = hit(&row, score)?;
