@@ -355,12 +355,19 @@ async fn send(
 /// What holds for every session, whatever the role and the database have by default. The gate is
 /// right only if a statement sees what was committed before it. The schema of the extension is
 /// found there, for it may be in any.
+/// A sidecar that stands still or is cut off keeps others from its locks for about a minute; not
+/// every system can tell that a client has gone while it waits for an answer.
+///
 /// Statements that are to be planned for the values they come with see to that themselves
 /// (`filter_sql::planned_anew`). Compiling a plan would take longer than most of them run.
 fn session(limits: &Limits) -> String {
     let timeout = limits.read_timeout.as_millis();
     format!(
-        "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '10min'; \
+        "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '60s'; \
+         set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; \
+         set tcp_keepalives_count = 3; \
+         do $$ begin set client_connection_check_interval = '10s'; \
+         exception when others then null; end $$; \
          set lock_timeout = 0; set default_transaction_isolation = 'read committed'; \
          set default_transaction_read_only = off; set default_transaction_deferrable = off; \
          set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
