@@ -4,14 +4,17 @@
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Object};
 use tokio::time::timeout;
+use tokio_postgres::{Error as PgError, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::link::{self, Fault};
+use super::prepared::Prepared;
 use crate::error::Retry;
 use crate::task;
 
@@ -21,18 +24,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Lent {
     client: Option<Client>,
     tls: MakeRustlsConnect,
+    prepared: Arc<Prepared>,
     /// How long one statement is waited for.
     patience: Duration,
 }
 
 impl Lent {
-    pub(super) fn new(client: Client, tls: MakeRustlsConnect, patience: Duration) -> Self {
+    pub(super) fn new(
+        client: Client,
+        tls: MakeRustlsConnect,
+        prepared: Arc<Prepared>,
+        patience: Duration,
+    ) -> Self {
         let client = Some(client);
         Self {
             client,
             tls,
+            prepared,
             patience,
         }
+    }
+
+    pub(super) async fn prepare(&self, text: &str) -> Result<Statement, PgError> {
+        self.prepared.prepare(self, text).await
     }
 
     /// What comes while it is still worth waiting: the server's own limit has passed by then.

@@ -24,6 +24,7 @@ mod listen;
 mod names;
 mod payload;
 mod pool;
+mod prepared;
 mod query;
 mod read;
 mod schema;

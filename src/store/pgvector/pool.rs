@@ -5,10 +5,11 @@
 //! whole, from `begin` to `commit`, before the first answer is waited for: one round trip, and a
 //! caller that goes away leaves nothing open. It is never sent twice.
 //!
-//! Statements are prepared once a connection and kept. Values are always parameters.
+//! Statements are prepared once a connection and most of them kept. Values are always parameters.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,11 +28,12 @@ use super::ann;
 use super::filter_sql::Params;
 use super::lent::Lent;
 use super::link::{self, Fault};
+use super::prepared::Prepared;
 use super::tls::Address;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::task;
 
-/// Statements that a connection keeps. Those of collections that are gone pile up behind it.
+/// Statements that a connection keeps, those included that are not prepared by `Prepared`.
 const STATEMENTS_MAX: usize = 1000;
 /// How long a call waits for a connection that others use.
 const TURN_PATIENCE: Duration = Duration::from_secs(30);
@@ -107,6 +109,7 @@ pub(super) struct Pool {
     config: Config,
     tls: MakeRustlsConnect,
     limits: Limits,
+    prepared: Arc<Prepared>,
 }
 
 impl Pool {
@@ -139,6 +142,7 @@ impl Pool {
             config,
             tls,
             limits,
+            prepared: Arc::default(),
         })
     }
 
@@ -158,7 +162,13 @@ impl Pool {
     /// A connection for a read: dropped before it is `back`, what runs on it is cancelled.
     pub(super) async fn lend(&self) -> Result<Lent, Fault> {
         let patience = self.limits.read_timeout.saturating_add(ON_ITS_WAY);
-        Ok(Lent::new(self.get().await?, self.tls.clone(), patience))
+        let prepared = Arc::clone(&self.prepared);
+        Ok(Lent::new(
+            self.get().await?,
+            self.tls.clone(),
+            prepared,
+            patience,
+        ))
     }
 
     /// Connections that are open, those of them in use, and calls that wait for one.
@@ -195,7 +205,7 @@ impl Pool {
     ) -> Result<Vec<Row>, Fault> {
         let client = self.lend().await?;
         let asked = async {
-            let statement = client.prepare_cached(sql).await?;
+            let statement = client.prepare(sql).await?;
             client.query(&statement, values).await
         };
         let asked = asked.map_err(|error| Fault::undone(doing, error));
@@ -217,7 +227,7 @@ impl Pool {
         let timeout = self.limits.write_timeout.as_millis();
         let begin = format!("begin; set local statement_timeout = {timeout}");
         let patience = self.limits.write_timeout.saturating_add(ON_ITS_WAY);
-        let sent = send(&client, doing, &begin, steps, patience).await;
+        let sent = send(&client, doing, &begin, steps, &self.prepared, patience).await;
         if let Err(fault) = &sent {
             self.learn(fault);
             if fault.is_silent() {
@@ -293,12 +303,13 @@ async fn send(
     doing: &'static str,
     begin: &str,
     steps: &[Step],
+    prepared: &Prepared,
     patience: Duration,
 ) -> Result<Vec<Vec<Row>>, Fault> {
     type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, PgError>> + Send + 'a>>;
     let mut statements = Vec::with_capacity(steps.len());
     for step in steps {
-        let prepared = client.prepare_cached(&step.sql);
+        let prepared = prepared.prepare(client, &step.sql);
         let prepared = prepared.map_err(|error| Fault::undone(doing, error));
         // Nothing has been begun.
         statements.push(link::within(patience, Retry::Safe, prepared).await?);

@@ -17,10 +17,6 @@ use crate::store::pgvector::filter_sql::Params;
 use crate::store::pgvector::lent::Lent;
 use crate::store::pgvector::link::Fault;
 
-/// So many statements stay prepared on one connection. Their texts hold the paths that clients
-/// filter by, so there is no end to them.
-const PREPARED_MAX: usize = 512;
-
 pub(in crate::store::pgvector) struct Reader<'c> {
     client: &'c Lent,
     /// A snapshot is held, or about to be.
@@ -35,9 +31,6 @@ impl<'c> Reader<'c> {
         reason = "nobody else may ask on the connection meanwhile: it may hold a snapshot"
     )]
     pub(in crate::store::pgvector) fn new(client: &'c mut Lent, brings_payload: bool) -> Self {
-        if client.statement_cache.size() >= PREPARED_MAX {
-            client.statement_cache.clear();
-        }
         Self {
             client,
             is_held: AtomicBool::new(false),
@@ -101,7 +94,7 @@ impl<'c> Reader<'c> {
         params: &Params,
     ) -> Result<Rows<'_>, Fault> {
         let undone = |error| Fault::undone(doing, error);
-        let prepared = async { self.client.prepare_cached(text).await.map_err(undone) };
+        let prepared = async { self.client.prepare(text).await.map_err(undone) };
         let statement = self.client.within(prepared).await?;
         let values = params.values();
         let begun = async {
