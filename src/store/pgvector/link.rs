@@ -264,6 +264,11 @@ pub(super) fn nonsense(doing: &'static str) -> Error {
     Error::new(ErrorKind::Nonsense, Origin::Pgvector, Retry::Never, doing)
 }
 
+pub(super) fn all_in_use() -> Error {
+    let text = "all connections to PostgreSQL are in use (pool_size)";
+    Error::new(ErrorKind::Busy, Origin::Pgvector, Retry::Safe, text)
+}
+
 /// No connection could be had.
 pub(super) fn no_connection(error: PoolError) -> Fault {
     const DOING: &str = "connect to PostgreSQL";
@@ -276,10 +281,7 @@ pub(super) fn no_connection(error: PoolError) -> Fault {
             }
             fault
         }
-        PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => {
-            let text = "all connections to PostgreSQL are in use (pool_size)";
-            Error::new(ErrorKind::Busy, Origin::Pgvector, Retry::Safe, text).into()
-        }
+        PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => all_in_use().into(),
         other @ (PoolError::Timeout(_)
         | PoolError::Closed
         | PoolError::NoRuntimeSpecified

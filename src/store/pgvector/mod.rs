@@ -36,6 +36,7 @@ mod tls;
 mod tokens;
 mod vectors;
 mod write;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -30,6 +30,7 @@ use super::lent::Lent;
 use super::link::{self, Fault};
 use super::prepared::Prepared;
 use super::tls::Address;
+use super::writer::{Turns, Writer};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::task;
 
@@ -110,6 +111,7 @@ pub(super) struct Pool {
     tls: MakeRustlsConnect,
     limits: Limits,
     prepared: Arc<Prepared>,
+    turns: Turns,
 }
 
 impl Pool {
@@ -143,6 +145,7 @@ impl Pool {
             tls,
             limits,
             prepared: Arc::default(),
+            turns: Turns::of(limits.connections_max),
         })
     }
 
@@ -175,7 +178,8 @@ impl Pool {
     pub(super) fn census(&self) -> [usize; 3] {
         let status = self.pool.status();
         let in_use = status.size.saturating_sub(status.available);
-        [status.size, in_use, status.waiting]
+        let waiting = status.waiting.saturating_add(self.turns.waiting());
+        [status.size, in_use, waiting]
     }
 
     /// Asks one statement that changes nothing.
@@ -232,7 +236,7 @@ impl Pool {
             self.learn(fault);
             if fault.is_silent() {
                 // Whoever came next would wait for the same.
-                drop(Client::take(client));
+                client.end();
             }
         }
         sent
@@ -258,13 +262,15 @@ impl Pool {
             .await
     }
 
-    /// A connection that is not known to be dead, for work that is not done twice.
-    pub(super) async fn living(&self, doing: &'static str) -> Result<Client, Fault> {
+    /// A connection that is not known to be dead, for work that is not done twice, and a turn to
+    /// write.
+    pub(super) async fn living(&self, doing: &'static str) -> Result<Writer, Fault> {
+        let turn = self.turns.take(TURN_PATIENCE).await?;
         // As many as may have died together, and one to be made new.
         for _ in 0..=self.limits.connections_max {
             let client = self.get().await?;
             if !client.is_closed() {
-                return Ok(client);
+                return Ok(Writer::new(client, turn));
             }
         }
         Err(link::unavailable(doing, Retry::Safe).into())
