@@ -10,6 +10,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -322,15 +323,26 @@ async fn send(
     }
     let values: Vec<_> = steps.iter().map(|step| step.values.refs()).collect();
     let nothing = |done: Result<(), PgError>| done.map(|()| Vec::new());
+    // What cannot even be encoded fails before it is sent, and so before the end is chosen. All
+    // that PostgreSQL fails at it undoes itself.
+    let failure = AtomicBool::new(false);
+    let has_failed = &failure;
     let mut answers: Vec<Answer<'_>> = Vec::with_capacity(steps.len() + 2);
     answers.push(Box::pin(async move {
         nothing(client.batch_execute(begin).await)
     }));
     for (statement, values) in statements.iter().zip(&values) {
-        answers.push(Box::pin(client.query(statement, values)));
+        let answer = client.query(statement, values);
+        answers.push(Box::pin(
+            answer.inspect_err(|_| has_failed.store(true, Ordering::Relaxed)),
+        ));
     }
     answers.push(Box::pin(async move {
-        nothing(client.batch_execute("commit").await)
+        let end = match has_failed.load(Ordering::Relaxed) {
+            true => "rollback",
+            false => "commit",
+        };
+        nothing(client.batch_execute(end).await)
     }));
     let mut answers: Vec<_> = answers.into_iter().map(maybe_done).collect();
     // Each of these puts its message on its way when it is first polled. Without a wait in between,
@@ -427,4 +439,34 @@ impl Connect for Connector {
 pub(super) fn one_row<'r>(rows: &'r [Row], doing: &'static str) -> Result<&'r Row> {
     rows.first()
         .ok_or_else(|| Error::new(ErrorKind::Nonsense, Origin::Pgvector, Retry::Never, doing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::pgvector::scratch::Scratch;
+
+    #[tokio::test]
+    async fn of_a_write_with_a_value_that_cannot_be_encoded_nothing_stays() {
+        let scratch = Scratch::make().await;
+        let client = scratch.client().await;
+        client.batch_execute("create table kept (n int)").await.unwrap();
+        let store = scratch.store();
+        let step = |value: Value| {
+            let mut values = Values::default();
+            let place = values.push_boxed(value);
+            Step::new(format!("insert into public.kept values ({place}::int)"), values)
+        };
+        // The driver does not take a text for an int.
+        let steps = [step(Box::new(1)), step(Box::new("2")), step(Box::new(3))];
+        let fault = store.shared.pool.write("try", &steps).await.unwrap_err();
+        assert!(!fault.is_lost() && !fault.is_silent(), "{fault:?}");
+        let sql = "select count(*) from kept";
+        let left: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(left, 0);
+        let steps = [step(Box::new(1)), step(Box::new(3))];
+        store.shared.pool.write("try", &steps).await.unwrap();
+        let left: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(left, 2);
+    }
 }
