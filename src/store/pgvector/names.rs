@@ -10,6 +10,8 @@ pub(super) const CHANNEL: &str = "qd";
 /// The channel on which the number of a collection is told whose points somebody has written past
 /// all sidecars.
 pub(super) const ROWS_CHANNEL: &str = "qd_rows";
+/// The channel on which a sidecar tells itself that it hears.
+pub(super) const LIFE_CHANNEL: &str = "qd_life";
 /// The first half of every advisory lock of ours. The second is a collection's number, or 0 for
 /// the catalogue as a whole.
 pub(super) const LOCK_CLASS: i32 = 20_818;
