@@ -27,10 +27,13 @@ pub(super) struct Address {
 pub(super) fn address(url: &str, trusting: ClientConfig, has_authority: bool) -> Result<Address> {
     let (url, verify) = plain(url);
     let parsed = url.parse::<Config>();
-    // The error's own text may hold parts of the address, and so of the password.
-    let mut config = parsed.map_err(|error| {
-        let why = std::error::Error::source(&error).map(ToString::to_string);
-        Error::settings("read the address of PostgreSQL").with_source(why.unwrap_or_default())
+    // What the driver says of it may quote parts of the address, and so of the password.
+    let mut config = parsed.map_err(|_error| {
+        Error::settings(
+            "the address of PostgreSQL cannot be read; it goes \
+             postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and in the password every character \
+             but letters and digits is written as %XX",
+        )
     })?;
     let is_unix = |host: &Host| matches!(host, Host::Unix(_));
     if config.get_hosts().iter().all(is_unix) && config.get_hostaddrs().is_empty() {
@@ -130,6 +133,22 @@ impl ServerCertVerifier for Unproven {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_not_quoted() {
+        for url in [
+            "postgresql://u:to?p=secret@h/d",
+            "postgresql://u:secret%zz@h/d",
+            "postgresql://u:a@h:secret/d",
+            "host=h secret=x",
+        ] {
+            let trusting = crate::net::client_tls(None).unwrap();
+            let Err(error) = address(url, trusting, false) else {
+                panic!("{url} can be read")
+            };
+            assert!(!error.chain().to_string().contains("secret"), "{url}");
+        }
+    }
 
     #[test]
     fn what_only_libpq_reads_is_taken_out() {
