@@ -2,6 +2,7 @@
 //! what is left when the database goes away and comes back.
 
 mod catalogue;
+mod limits;
 mod outside;
 
 use std::sync::Arc;

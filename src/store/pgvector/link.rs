@@ -290,3 +290,49 @@ pub(super) fn no_connection(error: PoolError) -> Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::pgvector::pool::{Step, Values};
+    use crate::store::pgvector::scratch::Scratch;
+
+    /// `at_once` fails in the statement, the others in the commit.
+    const TABLES: &str = "
+        create function say() returns trigger language plpgsql as $$ begin
+          if tg_argv[0] = 'leave' then
+            perform pg_terminate_backend(pg_backend_pid()), pg_sleep(10);
+          end if;
+          raise exception 'so it was told' using errcode = tg_argv[0];
+        end $$;
+        create table at_once (n int);
+        create trigger t after insert on at_once for each row execute function say('leave');
+        create table leaves (n int);
+        create constraint trigger t after insert on leaves deferrable initially deferred
+          for each row execute function say('leave');
+        create table pooler (n int);
+        create constraint trigger t after insert on pooler deferrable initially deferred
+          for each row execute function say('08P01');
+        create table refuses (n int);
+        create constraint trigger t after insert on refuses deferrable initially deferred
+          for each row execute function say('40001');";
+
+    #[tokio::test]
+    async fn a_commit_that_was_not_answered_may_have_been_done_whoever_says_that_it_was_not() {
+        let scratch = Scratch::make().await;
+        scratch.client().await.batch_execute(TABLES).await.unwrap();
+        let store = scratch.store();
+        for (table, retry, is_lost) in [
+            ("at_once", Retry::Safe, true),
+            ("leaves", Retry::OutcomeUnknown, true),
+            ("pooler", Retry::OutcomeUnknown, true),
+            ("refuses", Retry::Safe, false),
+        ] {
+            let sql = format!("insert into public.{table} values (1)");
+            let steps = [Step::new(sql, Values::default())];
+            let fault = store.shared.pool.write("try", &steps).await.unwrap_err();
+            assert_eq!(fault.is_lost(), is_lost, "{table}: {fault:?}");
+            assert_eq!(fault.into_error().retry(), retry, "{table}");
+        }
+    }
+}

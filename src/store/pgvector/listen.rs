@@ -44,7 +44,11 @@ struct Listener {
 
 pub(super) fn start(shared: Arc<Shared>, outside: Arc<dyn Outside>, tasks: &Group, mut stop: Stop) {
     let (alive, _) = watch::channel(String::new());
-    let listener = Listener { shared, outside, alive };
+    let listener = Listener {
+        shared,
+        outside,
+        alive,
+    };
     tasks.spawn("pg-listen", async move {
         tokio::select! {
             () = stop.reached(Phase::Draining) => {}

@@ -450,12 +450,18 @@ mod tests {
     async fn of_a_write_with_a_value_that_cannot_be_encoded_nothing_stays() {
         let scratch = Scratch::make().await;
         let client = scratch.client().await;
-        client.batch_execute("create table kept (n int)").await.unwrap();
+        client
+            .batch_execute("create table kept (n int)")
+            .await
+            .unwrap();
         let store = scratch.store();
         let step = |value: Value| {
             let mut values = Values::default();
             let place = values.push_boxed(value);
-            Step::new(format!("insert into public.kept values ({place}::int)"), values)
+            Step::new(
+                format!("insert into public.kept values ({place}::int)"),
+                values,
+            )
         };
         // The driver does not take a text for an int.
         let steps = [step(Box::new(1)), step(Box::new("2")), step(Box::new(3))];
