@@ -170,6 +170,7 @@ fn pgvector_settings(of: &config::Store, settings: &Settings) -> Result<Pgvector
         slow_timeout: of.slow_timeout,
         data_dir: settings.data_dir.clone(),
         adopted: settings.adopted(),
+        tells_by_redis: settings.cache.redis_url.is_some(),
     })
 }
 

@@ -59,6 +59,7 @@ fn look(url: &str) -> Result<Vec<Proposal>> {
         slow_timeout: ANSWER_PATIENCE,
         data_dir: std::path::PathBuf::new(),
         adopted: std::collections::BTreeMap::new(),
+        tells_by_redis: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

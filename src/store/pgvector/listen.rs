@@ -86,7 +86,14 @@ impl Listener {
             self.alive.send_replace(told.payload().to_owned());
             return;
         }
-        let cid = told.payload().parse().ok();
+        let (cid, who) = told
+            .payload()
+            .split_once(' ')
+            .unwrap_or((told.payload(), ""));
+        if who == self.shared.pool.own() {
+            return;
+        }
+        let cid = cid.parse().ok();
         let name = cid.and_then(|cid| self.shared.catalog.name(cid));
         if told.channel() == CHANNEL {
             self.shared.catalog.doubt();

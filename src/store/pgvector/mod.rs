@@ -86,6 +86,8 @@ pub struct PgvectorSettings {
     pub write_timeout: Duration,
     pub slow_timeout: Duration,
     pub data_dir: PathBuf,
+    /// Sidecars tell one another of their writes by Redis, and need not by PostgreSQL.
+    pub tells_by_redis: bool,
     /// The settings of the collections that are tables of others, by name.
     pub adopted: BTreeMap<String, crate::config::Collection>,
 }
@@ -110,6 +112,10 @@ impl Pgvector {
     pub fn new(settings: PgvectorSettings) -> Result<Self> {
         let address = tls::address(&settings.url, settings.tls, settings.has_authority)?;
         let limits = Limits {
+            own: match settings.tells_by_redis {
+                true => "on".to_owned(),
+                false => format!("{:032x}", rand::random::<u128>()),
+            },
             connections_max: settings.pool_size,
             connect_timeout: settings.connect_timeout,
             read_timeout: settings.read_timeout,

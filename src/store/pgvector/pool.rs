@@ -45,8 +45,10 @@ const TURN_PATIENCE: Duration = Duration::from_secs(30);
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// The limits of the pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Limits {
+    /// What this process is known by where its writes are told; `on` where they are not to be.
+    pub(super) own: String,
     pub(super) connections_max: usize,
     pub(super) connect_timeout: Duration,
     /// For one statement that reads.
@@ -144,10 +146,15 @@ impl Pool {
             pool,
             config,
             tls,
-            limits,
             prepared: Arc::default(),
             turns: Turns::of(limits.connections_max),
+            limits,
         })
+    }
+
+    /// What this process is known by where its writes are told.
+    pub(super) fn own(&self) -> &str {
+        &self.limits.own
     }
 
     /// A connection of one's own, beside the pool.
@@ -390,7 +397,7 @@ async fn send(
 /// Statements that are to be planned for the values they come with see to that themselves
 /// (`filter_sql::planned_anew`). Compiling a plan would take longer than most of them run.
 fn session(limits: &Limits) -> String {
-    let timeout = limits.read_timeout.as_millis();
+    let (timeout, own) = (limits.read_timeout.as_millis(), &limits.own);
     format!(
         "set statement_timeout = {timeout}; set idle_in_transaction_session_timeout = '60s'; \
          set tcp_keepalives_idle = 30; set tcp_keepalives_interval = 10; \
@@ -401,7 +408,7 @@ fn session(limits: &Limits) -> String {
          set default_transaction_read_only = off; set default_transaction_deferrable = off; \
          set client_min_messages = warning; set datestyle = iso; set extra_float_digits = 1; \
          set standard_conforming_strings = on; \
-         set jit = off; set qd.own = 'on'; set plan_cache_mode = auto; \
+         set jit = off; set qd.own = '{own}'; set plan_cache_mode = auto; \
          select pg_catalog.set_config('search_path', \
          coalesce((select pg_catalog.quote_ident(n.nspname::text) \
          from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace \

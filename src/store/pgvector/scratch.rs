@@ -62,6 +62,7 @@ impl Scratch {
             slow_timeout: patience,
             data_dir: self.folder.clone(),
             adopted: BTreeMap::default(),
+            tells_by_redis: false,
         };
         Pgvector::new(settings).unwrap()
     }

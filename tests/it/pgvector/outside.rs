@@ -68,7 +68,22 @@ fn what_is_written_in_sql_is_seen_though_answers_are_kept() {
 }
 
 #[test]
-fn a_write_through_the_sidecar_tells_nobody_in_the_database() {
+fn a_write_through_one_sidecar_is_seen_at_another_without_redis() {
+    let scene = Scene::new();
+    story(async {
+        let (one, two) = (sidecar_with_a_point(&scene).await, scene.caching().await);
+        for n in 1..=20 {
+            hits(&two).await;
+            let point = json!({"points": [{"id": 1, "vector": {}, "payload": {"n": n}}]});
+            ok(&one, "PUT", "/collections/docs/points?wait=true", &point).await;
+            // The answer is kept for minutes.
+            until("the new one is read", async || read(&two).await.0 == n).await;
+        }
+    });
+}
+
+#[test]
+fn a_write_is_told_once_and_with_the_word_of_the_sidecar_that_made_it() {
     let scene = Scene::new();
     story(async {
         let (client, mut connection) = tokio_postgres::connect(&scene.postgres.url(), NoTls)
@@ -84,12 +99,18 @@ fn a_write_through_the_sidecar_tells_nobody_in_the_database() {
         });
         let sidecar = sidecar_with_a_point(&scene).await;
         client.batch_execute("listen qd_rows").await.unwrap();
-        let target = "/collections/docs/points?wait=true";
-        let point = json!({"points": [{"id": 1, "vector": {}, "payload": {"n": 7}}]});
-        ok(&sidecar, "PUT", target, &point).await;
+        let point = json!({"points": [{"id": 1, "payload": {"n": 7}, "vector": {}}]});
+        ok(
+            &sidecar,
+            "PUT",
+            "/collections/docs/points?wait=true",
+            &point,
+        )
+        .await;
         write(&scene.postgres.client().await, 8).await;
-        // One, and that is of the write in SQL.
-        assert_eq!(heard.recv().await.unwrap(), "1");
+        let word = heard.recv().await.unwrap();
+        assert_eq!((word.len(), &word[..2]), (34, "1 "), "{word}");
+        assert_eq!(heard.recv().await.unwrap(), "1 ");
         client.batch_execute("select 1").await.unwrap();
         assert!(heard.try_recv().is_err());
     });

@@ -37,6 +37,7 @@ pub async fn propose(settings: PgvectorSettings) -> Result<Vec<Proposal>> {
     let pool = Pool::new(
         address,
         Limits {
+            own: "on".to_owned(),
             connections_max: settings.pool_size,
             connect_timeout: settings.connect_timeout,
             read_timeout: settings.read_timeout,

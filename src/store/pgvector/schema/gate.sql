@@ -39,14 +39,17 @@ begin
   perform pg_catalog.pg_notify('qd', _cid::text);
 end $$;
 
--- Tells the sidecars, when the transaction commits, that somebody has written past them. What a
--- sidecar writes itself (`qd.own`) it need not be told. Runs as whoever writes, so it asks for no
--- right on anything of ours.
+-- Tells the sidecars, when the transaction commits, that somebody has written, and the word of the
+-- sidecar that did (`qd.own`): it need not heed that itself. Those that tell one another by Redis
+-- have the word `on`, and nothing is told here: whoever tells commits by himself, one after the
+-- other. Runs as whoever writes, so it asks for no right on anything of ours.
 create or replace function qd.written() returns trigger
 language plpgsql as $$
+declare
+  _own text := coalesce(pg_catalog.current_setting('qd.own', true), '');
 begin
-  if pg_catalog.current_setting('qd.own', true) is distinct from 'on' then
-    perform pg_catalog.pg_notify('qd_rows', tg_argv[0]);
+  if _own <> 'on' then
+    perform pg_catalog.pg_notify('qd_rows', tg_argv[0] || ' ' || _own);
   end if;
   return null;
 end $$;
