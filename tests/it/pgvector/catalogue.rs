@@ -191,8 +191,8 @@ fn a_collection_is_dropped_while_an_index_of_it_is_built() {
         let client = scene.postgres.client().await;
         let fill = "insert into qd_data.c1 (id, ver) \
                     select '\\x00'::bytea || int8send(n), 1 from generate_series(1, 30000) n; \
-                    insert into qd_data.c1_v1 (pid, v) select pid, (select array_agg(random() + pid * 0) \
-                    from generate_series(1, 32))::real[]::vector from qd_data.c1";
+                    insert into qd_data.c1_v1 (pid, v) select p.pid, (select array_agg(random() + n * 0) \
+                    from generate_series(1, 32 + 0 * p.pid::int) n)::real[]::vector from qd_data.c1 p";
         client.batch_execute(fill).await.unwrap();
         // It looks at every collection when it starts.
         let two = scene.sidecar().await;

@@ -309,5 +309,5 @@ fn forms(uuid: &Uuid) -> [String; 4] {
 
 /// Whether it may be what another text became.
 fn is_hash(uuid: &Uuid) -> bool {
-    uuid.get_version_num() == 3
+    uuid.get_version_num() == 5
 }
