@@ -321,13 +321,14 @@ mod tests {
     async fn a_commit_that_was_not_answered_may_have_been_done_whoever_says_that_it_was_not() {
         let scratch = Scratch::make().await;
         scratch.client().await.batch_execute(TABLES).await.unwrap();
-        let store = scratch.store();
         for (table, retry, is_lost) in [
             ("at_once", Retry::Safe, true),
             ("leaves", Retry::OutcomeUnknown, true),
             ("pooler", Retry::OutcomeUnknown, true),
             ("refuses", Retry::Safe, false),
         ] {
+            // A pool of its own: nobody meets a connection that another has just lost.
+            let store = scratch.store();
             let sql = format!("insert into public.{table} values (1)");
             let steps = [Step::new(sql, Values::default())];
             let fault = store.shared.pool.write("try", &steps).await.unwrap_err();

@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_read_is_not_quoted() {
         for url in [
-            "postgresql://u:to?p=secret@h/d",
+            "postgresql://u:p@h/d?secret=1",
             "postgresql://u:secret%zz@h/d",
             "postgresql://u:a@h:secret/d",
             "host=h secret=x",
