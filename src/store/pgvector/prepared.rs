@@ -81,9 +81,12 @@ mod tests {
         let sql = "select count(*), coalesce(sum(length(statement)), 0)::bigint \
                    from pg_prepared_statements";
         let rows = client.simple_query(sql).await.unwrap();
-        let row = rows.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
+        let row = rows.iter().find_map(|message| {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                Some(row)
+            } else {
+                None
+            }
         });
         let number = |at| row.unwrap().get(at).unwrap().parse().unwrap();
         (number(0), number(1))
