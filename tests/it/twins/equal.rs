@@ -92,8 +92,12 @@ fn same_objects(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     })
 }
 
-/// What a list is ordered by, where it is.
+/// What a list is ordered by, where it is. A score that is no number is shown as null: it stands
+/// before all numbers, and beside others of its kind in any order.
 pub(super) fn rank(hit: &Value) -> Option<f64> {
+    if hit.get("score").is_some_and(Value::is_null) {
+        return Some(f64::NAN);
+    }
     for key in ["order_value", "score", "count"] {
         if let Some(rank) = hit.get(key).and_then(Value::as_f64) {
             return Some(rank);

@@ -1,7 +1,8 @@
 //! Where the engine leaves its own answer open, and shows it: a filter that it answers in two ways,
 //! by an index and by a look at each point; points of one score, of which any may be the last that
-//! goes up from a prefetch; words that it still finds in, or counts for, points that do not have them
-//! any more. Each is shown by asking the engine again, or it is no excuse.
+//! goes up from a prefetch or into a group, or that an offset skips; words and values that it still
+//! finds in, or counts for, points that do not have them any more. Each is shown by asking the
+//! engine again, or it is no excuse.
 
 use serde_json::{Value, json};
 
@@ -16,7 +17,8 @@ pub(super) enum Excuse {
     /// The engine says the same as pgvector once it is given the same points afresh: its index of
     /// sparse vectors keeps entries of vectors that were written over, finds points by them and
     /// counts them in what a rare word weighs; its index of values counts values that were written
-    /// over.
+    /// over; its index of `o[0].v` keeps the value when `o[].v` is deleted, for it takes out of an
+    /// index only what is deleted by the very path of the index.
     EngineCountsWhatIsGone,
     /// Points of one score, somewhere below.
     Ties,
@@ -32,14 +34,10 @@ impl Twins {
         pgvector: &(u16, Value),
     ) -> Option<Excuse> {
         // Of points of one score any may be the ones that are skipped: all are asked for.
-        let offset = asked.body["offset"].as_u64().unwrap_or(0);
-        if offset == 0 || asked.target.ends_with("/scroll") {
+        let mut whole = asked.clone();
+        if asked.target.ends_with("/scroll") || !without_offset(&mut whole.body) {
             return self.excuse_whole(asked, embedded, pgvector).await;
         }
-        let mut whole = asked.clone();
-        let limit = asked.body["limit"].as_u64().unwrap_or(10);
-        whole.body["limit"] = json!(limit + offset);
-        whole.body["offset"] = json!(0);
         let embedded = self.embedded.ask(&whole).await;
         let pgvector = self.pgvector.ask(&whole).await;
         let (one, other) = (stripped(asked, &embedded.1), stripped(asked, &pgvector.1));
@@ -84,26 +82,57 @@ impl Twins {
         if asked.target.contains("/points/query") && self.ties(&collection, &again.body).await {
             return Some(Excuse::Ties);
         }
-        None
+        self.ties_before_groups(asked).await.then_some(Excuse::Ties)
+    }
+
+    /// Whether of points that score the same only some are looked at for a first time, to be put
+    /// into groups: those that have no key there leave it to the others whether there is a group.
+    async fn ties_before_groups(&mut self, asked: &Asked) -> bool {
+        let Some(target) = asked.target.strip_suffix("/groups") else {
+            return false;
+        };
+        let query = &asked.body["query"];
+        if target.ends_with("/query") && (query.is_null() || query.get("order_by").is_some()) {
+            // Not ordered by scores, but by ids in the end.
+            return false;
+        }
+        let mut body = asked.body.clone();
+        let count = |key: &str| asked.body[key].as_u64().unwrap_or(1);
+        let (groups, size) = (count("limit"), count("group_size"));
+        let mut filters = vec![json!({
+            "must_not": [{"is_empty": {"key": body["group_by"]}}],
+        })];
+        filters.extend(body.get("filter").filter(|own| !own.is_null()).cloned());
+        body["filter"] = json!({"must": filters});
+        body["limit"] = json!(groups * size + 1);
+        widen(&mut body, groups);
+        for key in ["group_by", "group_size", "with_lookup", "with_vector"] {
+            body.as_object_mut().unwrap().remove(key);
+        }
+        let plain = Asked::new("ties", "POST", target.to_owned(), body);
+        let found = self.embedded.ask(&plain).await.1;
+        let result = &found["result"];
+        let hits = result["points"].as_array().or(result.as_array());
+        let Some(hits) = hits else { return false };
+        let cut = usize::try_from(groups * size).unwrap();
+        match (hits.get(cut.wrapping_sub(1)), hits.get(cut)) {
+            (Some(last), Some(next)) => are_tied(last, next),
+            _ => false,
+        }
     }
 
     /// Whether the engine says what pgvector says, of a collection that it is given as it now
-    /// stands. Only where it has sparse vectors or counts values, whose indexes are what remembers.
+    /// stands.
     async fn is_told_afresh(&mut self, asked: &Asked, pgvector: &(u16, Value)) -> bool {
         let own = format!("/collections/{NAME}");
         let Some(rest) = asked.target.strip_prefix(&own) else {
             return false;
         };
-        let counts_values = rest.starts_with("/facet");
-        if !counts_values && !rest.starts_with("/points/") {
+        if !rest.starts_with("/facet") && !rest.starts_with("/points/") {
             return false;
         }
         let info = self.tell("GET", own.clone(), Value::Null).await;
         let params = &info["config"]["params"];
-        let sparse = params["sparse_vectors"].as_object();
-        if !counts_values && sparse.is_none_or(serde_json::Map::is_empty) {
-            return false;
-        }
         let afresh = "/collections/afresh";
         self.tell("DELETE", afresh.to_owned(), Value::Null).await;
         let config = json!({
@@ -121,9 +150,11 @@ impl Twins {
         }
         let all = json!({"limit": 1000, "with_payload": true, "with_vector": true});
         let all = self.tell("POST", format!("{own}/points/scroll"), all).await;
-        let points = json!({"points": all["points"]});
-        self.tell("PUT", format!("{afresh}/points?wait=true"), points)
-            .await;
+        if all["points"] != json!([]) {
+            let points = json!({"points": all["points"]});
+            self.tell("PUT", format!("{afresh}/points?wait=true"), points)
+                .await;
+        }
         let mut again = asked.clone();
         again.target = format!("{afresh}{rest}");
         let mut is_same = false;
@@ -199,18 +230,53 @@ impl Twins {
                 .unwrap_or_default();
             // In the order of their ids all score 1, and tie in nothing.
             let is_ranked = !part["query"].is_null();
-            let near = |pair: &[Value]| {
-                let (Some(one), Some(other)) = (rank(&pair[0]), rank(&pair[1])) else {
-                    return false;
-                };
-                (one - other).abs() <= 1e-6 * one.abs().max(other.abs()).max(1e-2)
-            };
+            let near = |pair: &[Value]| are_tied(&pair[0], &pair[1]);
             if is_ranked && hits.windows(2).any(near) {
                 return true;
             }
         }
         false
     }
+}
+
+/// Whether a search may put either of two hits before the other.
+fn are_tied(one: &Value, other: &Value) -> bool {
+    let (Some(one), Some(other)) = (rank(one), rank(other)) else {
+        return false;
+    };
+    one.total_cmp(&other).is_eq()
+        || (one - other).abs() <= 1e-6 * one.abs().max(other.abs()).max(1e-2)
+}
+
+/// Lets the prefetches of a search find points for so many groups, as the engine does.
+fn widen(body: &mut Value, groups: u64) {
+    let mut parts: Vec<&mut Value> = match body.get_mut("prefetch") {
+        Some(Value::Array(parts)) => parts.iter_mut().collect(),
+        Some(Value::Null) | None => Vec::new(),
+        Some(part) => vec![part],
+    };
+    for part in &mut parts {
+        let limit = part["limit"].as_u64().unwrap_or(10);
+        part["limit"] = json!(limit * groups);
+        widen(part, groups);
+    }
+}
+
+/// Makes a request, and each of those in a batch, one that skips nothing. Whether any did.
+fn without_offset(body: &mut Value) -> bool {
+    let mut has_any = false;
+    let searches = body.get_mut("searches").and_then(Value::as_array_mut);
+    for search in searches.into_iter().flatten() {
+        has_any |= without_offset(search);
+    }
+    let offset = body["offset"].as_u64().unwrap_or(0);
+    if offset > 0 {
+        let limit = body["limit"].as_u64().unwrap_or(10);
+        body["limit"] = json!(limit + offset);
+        body["offset"] = json!(0);
+        has_any = true;
+    }
+    has_any
 }
 
 /// Puts every filter of a request into the form in which each point is looked at.
