@@ -168,7 +168,8 @@ impl Draw {
             json!({"text": "quick brown", "model": "no/such-model"}),
             json!("text"),
             json!(null),
-            json!([1e39]),
+            // Of a size that nothing has: what is infinite as a float, pgvector does not keep.
+            json!([1e39, 1.0, 1.0, 1.0, 1.0, 1.0]),
             json!([null]),
         ])
     }
