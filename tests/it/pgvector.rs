@@ -235,6 +235,24 @@ fn collections_and_aliases_are_made_and_dropped() {
 }
 
 #[test]
+fn an_alias_may_be_renamed_to_the_name_of_a_collection_as_in_qdrant() {
+    let scene = Scene::new();
+    story(async {
+        let sidecar = scene.sidecar().await;
+        make(&sidecar, "one").await;
+        make(&sidecar, "two").await;
+        let target = "/collections/aliases";
+        let create = json!({"create_alias": {"alias_name": "kept", "collection_name": "one"}});
+        ok(&sidecar, "POST", target, &json!({"actions": [create]})).await;
+        let rename = json!({"rename_alias": {"old_alias_name": "kept", "new_alias_name": "two"}});
+        ok(&sidecar, "POST", target, &json!({"actions": [rename]})).await;
+        let aliases = ok(&sidecar, "GET", "/aliases", &Value::Null).await;
+        let expected = json!([{"alias_name": "two", "collection_name": "one"}]);
+        assert_eq!(aliases["aliases"], expected);
+    });
+}
+
+#[test]
 fn a_lost_database_is_told_and_found_again() {
     let mut scene = Scene::new();
     story(async {

@@ -149,6 +149,11 @@ impl Catalog {
         self.doubt();
     }
 
+    /// The names of the collections that the copy has, be it old or not.
+    pub(super) fn seen(&self) -> Vec<String> {
+        self.book.read().collections.keys().cloned().collect()
+    }
+
     /// The name of a collection, as far as the copy has it.
     pub(super) fn name(&self, cid: i32) -> Option<String> {
         let book = Arc::clone(&self.book.read());

@@ -164,6 +164,7 @@ impl Change<'_> {
         before: &BTreeMap<String, String>,
         aliases: &BTreeMap<String, String>,
         shown: &[&String],
+        seen: &[String],
     ) -> Result<bool, Fault> {
         let undone = |error| Fault::undone(DOING, error);
         let sql = format!(
@@ -183,9 +184,11 @@ impl Change<'_> {
         let gone: Vec<&String> = gone.collect();
         let sql = format!(
             "select true from {CATALOGUE}.collections c where c.name = any($1) \
-             and (c.mapping is null or c.name = any($2)) limit 1"
+             and (c.mapping is null or c.name = any($2)) and not c.name = any($3) limit 1"
         );
-        if self.number::<bool>(&sql, &[&new, &shown]).await?.is_some() {
+        // Whether an alias may have the name of a collection was judged of those that were seen.
+        let unseen: Option<bool> = self.number(&sql, &[&new, &shown, &seen]).await?;
+        if unseen.is_some() {
             return Ok(false);
         }
         let sql = format!("delete from {CATALOGUE}.aliases where alias = any($1)");
@@ -417,11 +420,13 @@ impl Shared {
         before: &BTreeMap<String, String>,
         aliases: &BTreeMap<String, String>,
     ) -> Result<bool> {
+        let seen = self.catalog.seen();
         let mut client = self.pool.living(DOING).await?;
         let change = self.change(&mut client).await?;
         change.lock_catalogue().await?;
         let shown: Vec<&String> = self.adopted.keys().collect();
-        let is_done = change.replace_aliases(before, aliases, &shown).await?;
+        let replaced = change.replace_aliases(before, aliases, &shown, &seen);
+        let is_done = replaced.await?;
         // Where it is not, nothing is committed, and the caller has seen an old copy.
         let done = if is_done {
             change.commit(0).await
