@@ -10,7 +10,7 @@
 //! admin                           the operator's desk
 //! proxy                           whole journeys
 //! mode                            decisions about two stores
-//! net  store  cache               organs; strangers to one another, but that a store may use net
+//! net  store  cache  journal      organs; strangers to one another, but that a store may use net
 //! config  metrics  wire           instruments; no sockets, no tasks
 //! model                           nouns of the domain
 //! error  clock  task              ground
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod journal;
 pub mod metrics;
 pub mod mode;
 pub mod model;

@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["model"],
     &["config", "metrics", "wire"],
     &["net"],
-    &["store", "cache"],
+    &["store", "cache", "journal"],
     &["mode"],
     &["proxy"],
     &["admin"],

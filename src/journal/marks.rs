@@ -1,0 +1,560 @@
+//! All that is marked, in memory, and what of each change has to be written down.
+//!
+//! Every method changes the marks and appends to `out` what a restart needs to come to the same;
+//! both happen under one lock, so that the journal tells the changes in their order. Nothing here
+//! touches a disk or waits.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
+use std::time::Duration;
+
+use tracing::error;
+
+use super::barrier::BarrierLanded;
+use super::lane::{DOUBT_MS, Draw, Garbage, Id, Landed, Lane};
+use super::record::{Kind, Record};
+use super::sweep::Sweep;
+use super::{Now, Outcome};
+use crate::model::{Backlog, Batch, DeadLetter, Mark, PointKey, Subject, SweepDue};
+
+/// What a mark, and a dead letter, take on disk, at most but for long names.
+const MARK_BYTES: u64 = 40;
+const LETTER_BYTES: u64 = 560;
+
+/// How much is woken, and freed, in one go.
+const WAKE_MAX: usize = 4096;
+const FREE_MAX: usize = 64;
+
+/// What an intent holds on to until it ends.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) points: Vec<Id>,
+    /// By place.
+    pub(super) barriers: Vec<u64>,
+    /// Intents of an era that is over hold nothing.
+    pub(super) era: u64,
+}
+
+pub(super) struct Marks {
+    pub(super) lanes: BTreeMap<Box<str>, Lane>,
+    pub(super) sweep_all: Option<Sweep>,
+    pub(super) draw: Draw,
+    /// Records that are still to be written.
+    pub(super) out: Vec<u8>,
+    total: usize,
+    letters: usize,
+    era: u64,
+    marks_max: usize,
+    letters_max: usize,
+}
+
+impl Marks {
+    pub(super) fn new(marks_max: usize) -> Self {
+        Self {
+            lanes: BTreeMap::new(),
+            sweep_all: None,
+            draw: Draw::default(),
+            out: Vec::new(),
+            total: 0,
+            letters: 0,
+            era: 0,
+            marks_max,
+            letters_max: (marks_max / 10).max(100),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.total
+    }
+
+    /// What a copy of all that is live takes on disk.
+    pub(super) fn live_bytes(&self) -> u64 {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        number(self.total) * MARK_BYTES
+            + number(self.letters) * LETTER_BYTES
+            + number(self.lanes.len()) * LETTER_BYTES
+    }
+
+    pub(super) fn lane<R>(
+        &mut self,
+        collection: &str,
+        work: impl FnOnce(&mut Lane, &mut Draw, &mut Vec<u8>) -> R,
+    ) -> R {
+        let mut fresh = None;
+        let lane = match self.lanes.get_mut(collection) {
+            Some(lane) => lane,
+            None => fresh.insert(Lane::default()),
+        };
+        let (marks, letters) = (lane.count(), lane.dead.len());
+        lane.free(FREE_MAX);
+        let done = work(lane, &mut self.draw, &mut self.out);
+        self.total = self.total + lane.count() - marks;
+        self.letters = self.letters + lane.dead.len() - letters;
+        let is_idle = lane.is_idle();
+        match fresh {
+            Some(lane) if !is_idle => drop(self.lanes.insert(collection.into(), lane)),
+            None if is_idle => drop(self.lanes.remove(collection)),
+            Some(_) | None => {}
+        }
+        done
+    }
+
+    /// Writes to these subjects are about to be sent.
+    pub(super) fn lift(
+        &mut self,
+        collection: &str,
+        subjects: &[Subject],
+        held: &mut Held,
+        now: Now,
+    ) {
+        held.era = self.era;
+        self.lane(collection, |lane, draw, out| {
+            let mut run = Run::new(collection, Kind::Intent, now);
+            for subject in subjects {
+                match subject {
+                    Subject::Point(key) => {
+                        held.points.push((*key).into());
+                        run.add(*subject, lane.lift((*key).into(), draw, now), out);
+                    }
+                    Subject::Schema | Subject::Dropped => {
+                        let place = run.barrier(lane, *subject, draw, out);
+                        held.barriers.push(place);
+                    }
+                }
+            }
+            run.end(out);
+        });
+    }
+
+    /// They have ended.
+    pub(super) fn land(&mut self, collection: &str, held: Held, outcome: Outcome, now: Now) {
+        if held.era != self.era {
+            return;
+        }
+        let is_doubtful = self.lane(collection, |lane, draw, out| {
+            let (mut gone, mut raised, mut gone_barriers) = (Vec::new(), Vec::new(), Vec::new());
+            for id in held.points {
+                if lane.land(id, outcome, draw, now) == Landed::Gone {
+                    gone.push(PointKey::from(id));
+                }
+                let is_touched = outcome != Outcome::NothingDone;
+                if is_touched && lane.dead.remove(&id).is_some() {
+                    raised.push(PointKey::from(id));
+                }
+            }
+            let mut is_doubtful = false;
+            for place in held.barriers {
+                match lane.land_barrier(place, outcome, draw, now) {
+                    BarrierLanded::Stays => {}
+                    BarrierLanded::Gone => gone_barriers.push(place),
+                    BarrierLanded::InDoubt => is_doubtful = true,
+                    BarrierLanded::Sure => {
+                        put_sure(collection, place, out);
+                        is_doubtful |= lane.doubt_until_ms > now.ms;
+                    }
+                }
+            }
+            put_raised(collection, raised, out);
+            put_cleared(collection, gone, gone_barriers, out);
+            is_doubtful
+        });
+        if is_doubtful {
+            self.doubt_deletion(collection, now);
+        }
+    }
+
+    /// Marks in doubt went with a deletion, or it is the deletion itself that is in doubt: whatever
+    /// may still be applied, a sweep will see.
+    fn doubt_deletion(&mut self, collection: &str, now: Now) {
+        let reason = "a write whose outcome is not known was sent around a deletion";
+        self.want_sweep(Some(collection), reason, now);
+        self.lane(collection, |lane, _, _| {
+            let until_ms = lane.doubt_until_ms;
+            if let Some(sweep) = &mut lane.sweep {
+                sweep.again_ms = until_ms;
+            }
+        });
+    }
+
+    /// These may differ.
+    pub(super) fn mark(&mut self, collection: &str, subjects: &[Subject], now: Now) {
+        let is_doubtful = self.lane(collection, |lane, draw, out| {
+            let (mut run, mut raised) = (Run::new(collection, Kind::Plain, now), Vec::new());
+            let mut is_doubtful = false;
+            for subject in subjects {
+                let Subject::Point(key) = subject else {
+                    let place = run.barrier(lane, *subject, draw, out);
+                    if *subject == Subject::Dropped {
+                        lane.void_before(place);
+                        put_sure(collection, place, out);
+                        is_doubtful |= lane.doubt_until_ms > now.ms;
+                    }
+                    continue;
+                };
+                let id = Id::from(*key);
+                if lane.dead.remove(&id).is_some() {
+                    raised.push(*key);
+                }
+                // The sweep has not begun, so it will see whatever differs.
+                if lane.sweep.as_ref().is_none_or(|sweep| !sweep.is_spilled) {
+                    run.add(*subject, lane.mark(id, draw, now), out);
+                }
+            }
+            run.end(out);
+            put_raised(collection, raised, out);
+            is_doubtful
+        });
+        if is_doubtful {
+            self.doubt_deletion(collection, now);
+        }
+    }
+
+    pub(super) fn take(&self, max: usize, now: Now) -> Vec<Batch> {
+        let of = |(name, lane): (&Box<str>, &Lane)| {
+            let (marks, oldest_ms) = lane.take(max, now)?;
+            Some(Batch {
+                collection: name.clone(),
+                marks,
+                age: now.since(oldest_ms),
+            })
+        };
+        self.lanes.iter().filter_map(of).collect()
+    }
+
+    pub(super) fn clear(&mut self, collection: &str, marks: &[Mark], now: Now) {
+        if !self.lanes.contains_key(collection) {
+            return;
+        }
+        self.lane(collection, |lane, _, out| {
+            let (mut points, mut barriers) = (Vec::new(), Vec::new());
+            for mark in marks {
+                match mark.subject {
+                    Subject::Point(key) => {
+                        if lane.clear(key.into(), mark.token, now) {
+                            points.push(key);
+                        }
+                    }
+                    Subject::Schema | Subject::Dropped => {
+                        barriers.extend(lane.clear_barrier(mark.token, now));
+                    }
+                }
+            }
+            put_cleared(collection, points, barriers, out);
+        });
+    }
+
+    pub(super) fn backlog(&self, now: Now) -> Vec<(Box<str>, Backlog)> {
+        let of = |(name, lane): (&Box<str>, &Lane)| {
+            let backlog = Backlog {
+                marks: u64::try_from(lane.count()).unwrap_or(u64::MAX),
+                age: lane.oldest_ms().map(|made_ms| now.since(made_ms)),
+            };
+            (backlog.marks > 0).then(|| (name.clone(), backlog))
+        };
+        self.lanes.iter().filter_map(of).collect()
+    }
+
+    pub(super) fn bury(&mut self, letters: &[DeadLetter], now: Now) {
+        for letter in letters {
+            let is_full = self.letters >= self.letters_max;
+            let is_swept = self.lane(&letter.collection, |lane, _, out| {
+                if is_full && let Some((id, _)) = lane.dead.pop_first() {
+                    put_raised(&letter.collection, vec![id.into()], out);
+                }
+                let record = lane
+                    .bury(letter)
+                    .record(&letter.collection, letter.id.into());
+                record.encode(out);
+                lane.sweep.is_some()
+            });
+            if is_full && !is_swept {
+                let reason = format!("more than {} dead letters", self.letters_max);
+                error!(
+                    collection = %letter.collection,
+                    max = self.letters_max,
+                    "there are too many dead letters, the first ones are forgotten"
+                );
+                self.want_sweep(Some(&letter.collection), &reason, now);
+            }
+        }
+    }
+
+    pub(super) fn dead(&self, collection: Option<&str>, max: usize) -> Vec<DeadLetter> {
+        let mut letters = Vec::new();
+        let is_meant = |name: &str| collection.is_none_or(|collection| collection == name);
+        for (name, lane) in self.lanes.iter().filter(|(name, _)| is_meant(name)) {
+            letters.extend(lane.letters(name, max - letters.len()));
+        }
+        letters
+    }
+
+    pub(super) fn dead_count(&self) -> Vec<(Box<str>, u64)> {
+        let lanes = self.lanes.iter().filter(|(_, lane)| !lane.dead.is_empty());
+        let count = |lane: &Lane| u64::try_from(lane.dead.len()).unwrap_or(u64::MAX);
+        lanes
+            .map(|(name, lane)| (name.clone(), count(lane)))
+            .collect()
+    }
+
+    /// Up to `max` dead letters become marks again. How many.
+    pub(super) fn revive(&mut self, collection: Option<&str>, max: usize, now: Now) -> usize {
+        let letters = self.dead(collection, max);
+        for letter in &letters {
+            self.mark(&letter.collection, &[Subject::Point(letter.id)], now);
+        }
+        letters.len()
+    }
+
+    pub(super) fn want_sweep(&mut self, collection: Option<&str>, reason: &str, now: Now) {
+        let token = self.draw.token();
+        let asked = Sweep::new(reason, token, now);
+        let asked = |sweep: &mut Option<Sweep>| {
+            let sweep = match sweep {
+                Some(sweep) => {
+                    sweep.renew(reason, token);
+                    sweep
+                }
+                None => sweep.insert(asked),
+            };
+            sweep.since_ms
+        };
+        let since_ms = match collection {
+            None => asked(&mut self.sweep_all),
+            Some(name) => self.lane(name, |lane, _, _| asked(&mut lane.sweep)),
+        };
+        let record = Record::SweepDue {
+            collection: collection.map(Cow::Borrowed),
+            reason: Cow::Borrowed(reason),
+            token,
+            since_ms,
+            spills: false,
+        };
+        record.encode(&mut self.out);
+    }
+
+    pub(super) fn sweeps(&mut self) -> Vec<SweepDue> {
+        let all = self
+            .sweep_all
+            .iter_mut()
+            .filter_map(|sweep| sweep.told(None));
+        let each = self.lanes.iter_mut().filter_map(|(name, lane)| {
+            lane.sweep.as_mut().and_then(|sweep| sweep.told(Some(name)))
+        });
+        all.chain(each).collect()
+    }
+
+    pub(super) fn swept(&mut self, due: &SweepDue) {
+        let is_done = |sweep: &mut Sweep| sweep.is_done(due.token);
+        let is_over = match due.collection.as_deref() {
+            None => self.sweep_all.take_if(is_done).is_some(),
+            Some(name) if self.lanes.contains_key(name) => {
+                self.lane(name, |lane, _, _| lane.sweep.take_if(is_done).is_some())
+            }
+            Some(_) => false,
+        };
+        if is_over {
+            let collection = due.collection.as_deref().map(Cow::Borrowed);
+            Record::Swept { collection }.encode(&mut self.out);
+        }
+    }
+
+    /// The direction is no longer followed. What was marked is given back, to be freed elsewhere.
+    pub(super) fn forget(&mut self) -> BTreeMap<Box<str>, Lane> {
+        self.era += 1;
+        (self.total, self.letters, self.sweep_all) = (0, 0, None);
+        Record::Forgotten.encode(&mut self.out);
+        mem::take(&mut self.lanes)
+    }
+
+    /// What is in doubt and has slept long enough is due again. Whether there was any.
+    pub(super) fn wake(&mut self, now: Now) -> bool {
+        let draw = &mut self.draw;
+        let mut is_any = self
+            .sweep_all
+            .as_mut()
+            .is_some_and(|sweep| sweep.wake(draw.token(), now));
+        for lane in self.lanes.values_mut() {
+            let before = lane.count();
+            is_any |= lane.wake(WAKE_MAX, draw, now);
+            is_any |= lane.wake_schema(draw, now);
+            // A schema that wakes may fall together with one that waits.
+            self.total = self.total + lane.count() - before;
+            if let Some(sweep) = &mut lane.sweep {
+                is_any |= sweep.wake(draw.token(), now);
+            }
+            lane.free(WAKE_MAX);
+        }
+        is_any
+    }
+
+    /// How long until something wakes.
+    pub(super) fn next_due(&self, now: Now) -> Option<Duration> {
+        let tenths = self.lanes.values().filter_map(Lane::next_due).min();
+        let lanes = self.lanes.values().filter_map(|lane| lane.sweep.as_ref());
+        let sweeps = lanes.chain(&self.sweep_all).filter(|s| s.again_ms > 0);
+        let sweep = sweeps.map(|sweep| sweep.again_ms).min();
+        let marks = tenths.map(|tenths| now.until_tenths(tenths));
+        let sweep = sweep.map(|ms| Duration::from_millis(ms.saturating_sub(now.ms)));
+        marks.into_iter().chain(sweep).min()
+    }
+
+    /// Keeps to the bound: collections with the most marks are to be compared whole instead.
+    pub(super) fn spill_to(&mut self, marks_max: usize, why: &str, now: Now) -> Vec<Garbage> {
+        let mut garbage = Vec::new();
+        while self.total > marks_max {
+            let most = self.lanes.iter().max_by_key(|(_, lane)| lane.spillable());
+            let Some((name, lane)) = most.filter(|(_, lane)| lane.spillable() > 0) else {
+                break;
+            };
+            let (name, marks) = (name.clone(), lane.spillable());
+            error!(
+                collection = %name, marks,
+                "{why}: the collection has to be compared whole"
+            );
+            garbage.push(self.spill(&name, why, now));
+        }
+        garbage
+    }
+
+    pub(super) fn keep_to_bound(&mut self, now: Now) -> Vec<Garbage> {
+        if self.total <= self.marks_max {
+            return Vec::new();
+        }
+        let why = format!("more than {} marks waited", self.marks_max);
+        self.spill_to(self.marks_max, &why, now)
+    }
+
+    fn spill(&mut self, collection: &str, reason: &str, now: Now) -> Garbage {
+        let token = self.draw.token();
+        self.lane(collection, |lane, draw, out| {
+            let garbage = lane.spill();
+            let again_ms = lane.doubt_until_ms;
+            let sweep = lane
+                .sweep
+                .get_or_insert_with(|| Sweep::new(reason, token, now));
+            sweep.renew(reason, token);
+            sweep.is_spilled = true;
+            if again_ms > now.ms {
+                sweep.again_ms = again_ms;
+            }
+            let record = Record::SweepDue {
+                collection: Some(Cow::Borrowed(collection)),
+                reason: Cow::Borrowed(reason),
+                token,
+                since_ms: sweep.since_ms,
+                spills: true,
+            };
+            record.encode(out);
+            note_flying(lane, collection, draw, now, out);
+            garbage
+        })
+    }
+}
+
+/// Records gather here as long as their places follow one another.
+struct Run<'a> {
+    collection: &'a str,
+    kind: Kind,
+    now: Now,
+    first: u64,
+    subjects: Vec<Subject>,
+}
+
+impl<'a> Run<'a> {
+    fn new(collection: &'a str, kind: Kind, now: Now) -> Self {
+        Self {
+            collection,
+            kind,
+            now,
+            first: 0,
+            subjects: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, subject: Subject, place: Option<u64>, out: &mut Vec<u8>) {
+        let Some(place) = place else {
+            return;
+        };
+        let count = u64::try_from(self.subjects.len()).unwrap_or(u64::MAX);
+        if count > 0 && place != self.first + count {
+            self.end(out);
+        }
+        if self.subjects.is_empty() {
+            self.first = place;
+        }
+        self.subjects.push(subject);
+    }
+
+    /// Its place. What is in flight may land behind it, and so is noted behind it.
+    fn barrier(
+        &mut self,
+        lane: &mut Lane,
+        subject: Subject,
+        draw: &mut Draw,
+        out: &mut Vec<u8>,
+    ) -> u64 {
+        let (place, is_new) = lane.raise(subject, self.kind, draw, self.now);
+        if is_new {
+            self.add(subject, Some(place), out);
+            self.end(out);
+            note_flying(lane, self.collection, draw, self.now, out);
+        }
+        place
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if self.subjects.is_empty() {
+            return;
+        }
+        let record = Record::Marked {
+            collection: Cow::Borrowed(self.collection),
+            kind: self.kind,
+            at_ms: self.now.ms,
+            first: self.first,
+            subjects: Cow::Borrowed(&self.subjects),
+        };
+        record.encode(out);
+        self.subjects.clear();
+    }
+}
+
+fn note_flying(lane: &mut Lane, collection: &str, draw: &mut Draw, now: Now, out: &mut Vec<u8>) {
+    let mut run = Run::new(collection, Kind::Intent, now);
+    let flying: Vec<Id> = lane.flying().collect();
+    for id in flying {
+        let place = draw.place();
+        lane.note_flying(id, place, now);
+        run.add(Subject::Point(id.into()), Some(place), out);
+    }
+    run.end(out);
+}
+
+fn put_cleared(collection: &str, points: Vec<PointKey>, barriers: Vec<u64>, out: &mut Vec<u8>) {
+    if !points.is_empty() || !barriers.is_empty() {
+        let (points, barriers) = (Cow::Owned(points), Cow::Owned(barriers));
+        let collection = Cow::Borrowed(collection);
+        let record = Record::Cleared {
+            collection,
+            points,
+            barriers,
+        };
+        record.encode(out);
+    }
+}
+
+fn put_sure(collection: &str, place: u64, out: &mut Vec<u8>) {
+    let collection = Cow::Borrowed(collection);
+    Record::Sure { collection, place }.encode(out);
+}
+
+fn put_raised(collection: &str, points: Vec<PointKey>, out: &mut Vec<u8>) {
+    if !points.is_empty() {
+        let (collection, points) = (Cow::Borrowed(collection), Cow::Owned(points));
+        Record::Raised { collection, points }.encode(out);
+    }
+}
+
+/// How long after an intent its write may be applied, in seconds, and how old the note of it may
+/// be on top of that.
+pub(super) const RECENT_S: u64 = DOUBT_MS / 1000 + 60;
