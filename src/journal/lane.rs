@@ -136,6 +136,8 @@ pub(super) struct Lane {
     pub(super) schema_asleep: Option<SchemaAsleep>,
     pub(super) dead: BTreeMap<Id, Letter>,
     pub(super) sweep: Option<Sweep>,
+    /// The place of the last deletion: the journal knows nothing of points before it.
+    deleted_at: u64,
     /// Until then a write whose outcome is not known may be applied.
     pub(super) doubt_until_ms: u64,
 }
@@ -183,10 +185,10 @@ impl Lane {
         self.flying.keys().copied()
     }
 
+    /// What has a place before this is written down anew when it is marked anew.
     fn last_barrier(&self) -> u64 {
-        self.barriers
-            .last_key_value()
-            .map_or(0, |(place, _)| *place)
+        let barrier = self.barriers.last_key_value();
+        barrier.map_or(self.deleted_at, |(place, _)| *place)
     }
 
     /// A write that may touch the point is about to be sent. The place is given if that must be
@@ -413,20 +415,14 @@ impl Lane {
         }
     }
 
-    /// What is in doubt and has slept long enough stands in line again. Whether there was any.
-    pub(super) fn wake(&mut self, budget: usize, draw: &mut Draw, now: Now) -> bool {
-        let mut is_any = false;
-        for _ in 0..budget {
-            match self.asleep.first() {
-                Some((due, id)) if *due <= now.tenths() => {
-                    let id = *id;
-                    self.owe(id, 0, draw, now);
-                    is_any = true;
-                }
-                Some(_) | None => break,
-            }
+    /// The first that is in doubt and has slept long enough stands in line again: its place, if
+    /// that must be written down.
+    pub(super) fn wake(&mut self, draw: &mut Draw, now: Now) -> Option<(Id, Option<u64>)> {
+        let (due, id) = *self.asleep.first()?;
+        if due > now.tenths() {
+            return None;
         }
-        is_any
+        Some((id, self.owe(id, 0, draw, now)))
     }
 
     /// When the next one wakes, in tenths of a second.
@@ -452,6 +448,7 @@ impl Lane {
     /// A deletion has happened at `place`: what was written before it is of another life. What is
     /// in flight may land after it, and so has its place behind every barrier.
     pub(super) fn void_before(&mut self, place: u64) {
+        self.deleted_at = place;
         let behind = self.queue.split_off(&place);
         let mut before = mem::replace(&mut self.queue, behind);
         self.void.append(&mut before);

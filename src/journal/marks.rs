@@ -374,9 +374,17 @@ impl Marks {
             .sweep_all
             .as_mut()
             .is_some_and(|sweep| sweep.wake(draw.token(), now));
-        for lane in self.lanes.values_mut() {
+        for (name, lane) in &mut self.lanes {
             let before = lane.count();
-            is_any |= lane.wake(WAKE_MAX, draw, now);
+            let mut run = Run::new(name, Kind::Plain, now);
+            for _ in 0..WAKE_MAX {
+                let Some((id, place)) = lane.wake(draw, now) else {
+                    break;
+                };
+                run.add(Subject::Point(id.into()), place, &mut self.out);
+                is_any = true;
+            }
+            run.end(&mut self.out);
             is_any |= lane.wake_schema(draw, now);
             // A schema that wakes may fall together with one that waits.
             self.total = self.total + lane.count() - before;

@@ -125,6 +125,15 @@ impl TestDisk {
         };
     }
 
+    fn shut(&self) {
+        *self.gate.0.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.gate.0.lock() = false;
+        self.gate.1.notify_all();
+    }
+
     fn heal(&self) {
         *self.faults.lock() = Faults::default();
     }
@@ -275,7 +284,7 @@ async fn one_sync_serves_all_who_wait() {
     let (folder, disk) = (Scratch::new(), Arc::new(TestDisk::default()));
     let journal = folder.open_on(&disk, JournalSettings::default()).journal;
     let before = disk.syncs();
-    *disk.gate.0.lock() = true;
+    disk.shut();
     let subjects: Vec<_> = (0..64).map(number).collect();
     let mut intents: Vec<_> = subjects
         .iter()
@@ -284,8 +293,7 @@ async fn one_sync_serves_all_who_wait() {
     for intent in &mut intents {
         assert!(intent.now_or_never().is_none(), "durable before a sync");
     }
-    *disk.gate.0.lock() = false;
-    disk.gate.1.notify_all();
+    disk.open();
     let intents = join_all(intents).await;
     assert!(
         intents
@@ -349,17 +357,19 @@ async fn a_mark_made_anew_between_take_and_clear_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_write_leaves_no_mark_that_was_not_there() {
-    let folder = Scratch::new();
-    let journal = folder.fresh();
+    let (folder, disk) = (Scratch::new(), Arc::new(TestDisk::default()));
+    let journal = folder.open_on(&disk, JournalSettings::default()).journal;
     journal.mark("a", &[number(1)]).await.unwrap();
     let intent = journal.intend("a", &numbers([1, 2])).await.unwrap();
     intent.end(Outcome::NothingDone);
     assert_eq!(subjects(&taken(&journal).await), numbers([1]));
     // Given up before it was durable: nothing was sent.
+    disk.shut();
     let never_sent = numbers([3, 4]);
     let mut given_up = Box::pin(journal.intend("a", &never_sent));
     assert!((&mut given_up).now_or_never().is_none());
     drop(given_up);
+    disk.open();
     assert_eq!(waiting(&journal).await, 1);
     drop(journal);
     assert_eq!(waiting(&*folder.whole()).await, 1);
@@ -655,8 +665,14 @@ async fn of_segments() -> Scratch {
         ..JournalSettings::default()
     };
     let journal = folder.open_with(settings).journal;
-    for id in 0..50 {
+    for id in 0.. {
         journal.mark("a", &[number(id)]).await.unwrap();
+        // Three frames in the last one, and no other begins.
+        let last = folder.segments().pop().unwrap();
+        let bytes = fs::metadata(last).unwrap().len();
+        if id >= 50 && (115..150).contains(&bytes) {
+            break;
+        }
     }
     drop(journal);
     assert!(folder.segments().len() > 2, "{:?}", folder.segments());
@@ -761,11 +777,8 @@ struct Expected {
     is_swept: bool,
 }
 
-/// One history, and what it must have left after each of its steps.
-struct Played {
-    /// Bytes on disk when the step had returned, if it waits for the disk; what must be there.
-    steps: Vec<(Option<u64>, Expected)>,
-}
+/// Bytes on disk when a call had returned, if it waits for the disk, and what it must have left.
+type Step = (Option<u64>, Expected);
 
 const NAMES: [&str; 2] = ["a", "b"];
 
@@ -777,6 +790,7 @@ struct Player {
     letters: BTreeSet<(u8, u64)>,
     is_swept: bool,
     open: Vec<(u8, Vec<u64>, Intent)>,
+    steps: Vec<Step>,
 }
 
 impl Player {
@@ -789,7 +803,14 @@ impl Player {
             letters: BTreeSet::new(),
             is_swept: false,
             open: Vec::new(),
+            steps: Vec::new(),
         }
+    }
+
+    fn note(&mut self, has_waited: bool) {
+        let bytes = self.journal.figures().bytes;
+        self.steps
+            .push((has_waited.then_some(bytes), self.expected()));
     }
 
     fn expected(&self) -> Expected {
@@ -815,8 +836,7 @@ impl Player {
         (of, ids.into_iter().collect())
     }
 
-    /// Whether the step waited for the disk.
-    async fn step(&mut self) -> bool {
+    async fn step(&mut self) {
         match self.random.random_range(0..14) {
             0..4 => self.intend().await,
             4..8 => self.end(),
@@ -827,7 +847,7 @@ impl Player {
         }
     }
 
-    async fn intend(&mut self) -> bool {
+    async fn intend(&mut self) {
         let (of, ids) = self.some();
         let subjects = numbers(ids.iter().copied());
         let intent = self
@@ -841,12 +861,12 @@ impl Player {
             point.is_void = false;
         }
         self.open.push((of, ids, intent));
-        true
+        self.note(true);
     }
 
-    fn end(&mut self) -> bool {
+    fn end(&mut self) {
         if self.open.is_empty() {
-            return false;
+            return;
         }
         let at = self.random.random_range(0..self.open.len());
         let (of, ids, intent) = self.open.swap_remove(at);
@@ -874,7 +894,7 @@ impl Player {
             }
             self.letters.remove(&key);
         }
-        false
+        self.note(false);
     }
 
     /// Nothing is owed of it any more.
@@ -888,12 +908,12 @@ impl Player {
         }
     }
 
-    async fn mark(&mut self) -> bool {
+    async fn mark(&mut self) {
         let (of, ids) = self.some();
         let subjects = numbers(ids.iter().copied());
         self.journal.mark(Self::name(of), &subjects).await.unwrap();
         self.marked(of, &ids);
-        true
+        self.note(true);
     }
 
     fn marked(&mut self, of: u8, ids: &[u64]) {
@@ -904,7 +924,7 @@ impl Player {
         }
     }
 
-    async fn take_and_clear(&mut self) -> bool {
+    async fn take_and_clear(&mut self) {
         let batches = self.journal.take(4).await.unwrap();
         for batch in batches {
             let of = u8::from(&*batch.collection == "b");
@@ -914,6 +934,7 @@ impl Player {
                     .clear(Self::name(of), &batch.marks)
                     .await
                     .unwrap();
+                self.note(false);
                 continue;
             };
             // One of them is marked anew while it is being copied.
@@ -930,6 +951,7 @@ impl Player {
                     .await
                     .unwrap();
                 self.marked(of, &[id]);
+                self.note(true);
             }
             self.journal
                 .clear(Self::name(of), &batch.marks)
@@ -944,11 +966,11 @@ impl Player {
                 point.is_owed = false;
                 self.leave((of, id));
             }
+            self.note(false);
         }
-        false
     }
 
-    async fn delete_or_bury(&mut self) -> bool {
+    async fn delete_or_bury(&mut self) {
         let (of, ids) = self.some();
         if self.random.random_bool(0.5) {
             let letters: Vec<_> = ids
@@ -962,7 +984,8 @@ impl Player {
                 .collect();
             self.journal.bury(&letters).await.unwrap();
             self.letters.extend(ids.into_iter().map(|id| (of, id)));
-            return true;
+            self.note(true);
+            return;
         }
         self.journal
             .mark(Self::name(of), &[Subject::Dropped])
@@ -974,10 +997,10 @@ impl Player {
             point.is_void |= is_before;
             !is_before || point.is_asleep
         });
-        true
+        self.note(true);
     }
 
-    async fn sweep(&mut self) -> bool {
+    async fn sweep(&mut self) {
         if self.is_swept {
             for due in self.journal.sweeps().await.unwrap() {
                 if due.collection.is_none() {
@@ -985,11 +1008,12 @@ impl Player {
                 }
             }
             self.is_swept = false;
-            return false;
+            self.note(false);
+            return;
         }
         self.journal.want_sweep(None, "asked for").await.unwrap();
         self.is_swept = true;
-        true
+        self.note(true);
     }
 }
 
@@ -1023,21 +1047,17 @@ async fn told(journal: &Journal) -> Expected {
 async fn killed_at_every_byte(seed: u64, steps: usize, every: usize) {
     let folder = Scratch::new();
     let mut player = Player::new(seed, folder.fresh());
-    let mut played = Played { steps: Vec::new() };
     for _ in 0..steps {
-        let has_waited = player.step().await;
-        let bytes = player.journal.figures().bytes;
-        played
-            .steps
-            .push((has_waited.then_some(bytes), player.expected()));
+        player.step().await;
     }
     assert!(player.journal.is_sound());
     written(&player.journal).await;
     let killed = folder.as_killed();
+    let played = std::mem::take(&mut player.steps);
     drop(player);
     let path = &killed.segments()[0];
     let whole = fs::read(path).unwrap();
-    let first = played.steps.iter().find_map(|(bytes, _)| *bytes).unwrap();
+    let first = played.iter().find_map(|(bytes, _)| *bytes).unwrap();
     let first = usize::try_from(first).unwrap();
     for cut in (first..=whole.len()).rev().step_by(every) {
         fs::write(path, &whole[..cut]).unwrap();
@@ -1046,18 +1066,18 @@ async fn killed_at_every_byte(seed: u64, steps: usize, every: usize) {
         let told = told(&opened.journal).await;
         let cut = u64::try_from(cut).unwrap();
         // All that had returned by then is there; nothing is from after what can be there.
-        let is_there = |(bytes, _): &(Option<u64>, Expected)| bytes.is_some_and(|b| b <= cut);
-        let from = played.steps.iter().rposition(is_there).unwrap();
-        let behind = &played.steps[from + 1..];
-        let is_later = |(bytes, _): &(Option<u64>, Expected)| bytes.is_some_and(|b| b > cut);
+        let is_there = |(bytes, _): &Step| bytes.is_some_and(|b| b <= cut);
+        let from = played.iter().rposition(is_there).unwrap();
+        let behind = &played[from + 1..];
+        let is_later = |(bytes, _): &Step| bytes.is_some_and(|b| b > cut);
         let until = behind
             .iter()
             .position(is_later)
             .map_or(behind.len(), |at| at + 1);
-        let window = &played.steps[from..=from + until];
+        let window = &played[from..=from + until];
         assert!(
             window.iter().any(|(_, expected)| *expected == told),
-            "seed {seed} cut at {cut}: {told:#?}\nnot in {:#?}",
+            "seed {seed} cut at {cut}: {told:?}\nnot in {:?}",
             window
                 .iter()
                 .map(|(_, expected)| expected)
@@ -1074,4 +1094,248 @@ async fn killed_at_any_byte_nothing_that_was_promised_is_lost() {
     let seed = rand::random();
     println!("seed {seed}");
     killed_at_every_byte(seed, 60, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_fails_no_write_and_is_told_and_mended() {
+    for operations in 0..40 {
+        for torn_bytes in [0, 9, 1000] {
+            let (folder, disk) = (Scratch::new(), Arc::new(TestDisk::default()));
+            let settings = JournalSettings {
+                retry: Duration::from_millis(1),
+                segment_bytes: 200,
+                ..JournalSettings::default()
+            };
+            let journal = folder.open_on(&disk, settings).journal;
+            let mut health = journal.watch();
+            journal.mark("a", &[number(100)]).await.unwrap();
+            disk.fail_after(operations, torn_bytes);
+            let mut promised = vec![100];
+            for id in 0..20 {
+                let intent = journal.intend("a", &[number(id)]).await.unwrap();
+                if intent.is_durable() {
+                    promised.push(id);
+                }
+                intent.end(Outcome::Settled);
+            }
+            health
+                .wait_for(|state| *state != State::Sound)
+                .await
+                .unwrap();
+            assert!(!journal.is_sound());
+            assert!(promised.len() < 21);
+            // Killed before the disk works again: nothing that was promised is lost, and that
+            // more may be lost is known.
+            let killed = folder.as_killed();
+            is_broken(&killed, "", &promised).await;
+            assert_eq!(waiting(&journal).await, 21);
+            disk.heal();
+            health
+                .wait_for(|state| *state == State::Sound)
+                .await
+                .unwrap();
+            let intent = journal.intend("b", &[number(1)]).await.unwrap();
+            assert!(intent.is_durable());
+            intent.end(Outcome::Settled);
+            let again = folder.as_killed().whole();
+            assert_eq!(waiting(&again).await, 22);
+            assert_eq!(again.sweeps().await.unwrap().len(), 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_live_is_written_again_and_the_rest_goes() {
+    let folder = Scratch::new();
+    let settings = || JournalSettings {
+        segment_bytes: 4096,
+        ..JournalSettings::default()
+    };
+    let journal = folder.open_with(settings()).journal;
+    let uuids = (0..50).map(|id| Subject::Point(PointKey::Uuid(u128::MAX - id)));
+    let kept: Vec<Subject> = uuids.collect();
+    journal.mark("kept", &kept).await.unwrap();
+    journal.mark("kept", &[Subject::Schema]).await.unwrap();
+    journal.mark("kept", &numbers(0..50)).await.unwrap();
+    let flying = journal.intend("flying", &[number(1)]).await.unwrap();
+    let deletion = journal
+        .intend("deleted", &[Subject::Dropped])
+        .await
+        .unwrap();
+    drop(journal.intend("doubtful", &[number(1)]).await.unwrap());
+    journal
+        .want_sweep(Some("swept"), "for the test")
+        .await
+        .unwrap();
+    let letter = DeadLetter {
+        collection: "dead".into(),
+        id: PointKey::Number(3),
+        reason: "no".into(),
+        since_ms: 1,
+    };
+    journal.bury(std::slice::from_ref(&letter)).await.unwrap();
+    for round in 0..2000_u64 {
+        let subjects = numbers(round..round + 8);
+        let intent = journal.intend("busy", &subjects).await.unwrap();
+        intent.end(Outcome::Settled);
+        for batch in journal.take(100).await.unwrap() {
+            if &*batch.collection == "busy" || &*batch.collection == "doubtful" {
+                journal
+                    .clear(&batch.collection, &batch.marks)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    written(&journal).await;
+    let figures = journal.figures();
+    assert!(figures.copies > 3, "{figures:?}");
+    assert!(figures.bytes < 40_000, "{figures:?}");
+    let killed = folder.as_killed();
+    let again = killed.open_with(settings());
+    assert_eq!(again.found, Found::Whole);
+    let again = again.journal;
+    let sorted = |mut subjects: Vec<Subject>| {
+        subjects.sort_by_key(|subject| format!("{subject:?}"));
+        subjects
+    };
+    let mut given: BTreeMap<String, Vec<Vec<Subject>>> = BTreeMap::new();
+    for (name, subjects) in drained(&again).await {
+        given.entry(name).or_default().push(sorted(subjects));
+    }
+    let expected = [
+        ("deleted".into(), vec![vec![Subject::Schema]]),
+        ("doubtful".into(), vec![numbers([1])]),
+        ("flying".into(), vec![numbers([1])]),
+        (
+            "kept".into(),
+            vec![sorted(kept), vec![Subject::Schema], sorted(numbers(0..50))],
+        ),
+    ];
+    assert_eq!(given, expected.into());
+    assert_eq!(again.dead(None, 9).await.unwrap(), [letter]);
+    let due = again.sweeps().await.unwrap();
+    let names: Vec<_> = due
+        .iter()
+        .filter_map(|due| due.collection.as_deref())
+        .collect();
+    assert_eq!(names, ["deleted", "swept"]);
+    flying.end(Outcome::Settled);
+    deletion.end(Outcome::Settled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_in_the_middle_of_a_copy_nothing_is_lost() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    for seed in [5, 6, seed] {
+        let (folder, disk) = (Scratch::new(), Arc::new(TestDisk::default()));
+        let settings = JournalSettings {
+            segment_bytes: 300,
+            ..JournalSettings::default()
+        };
+        let journal = folder.open_on(&disk, settings.clone()).journal;
+        let mut player = Player::new(seed, journal);
+        for _ in 0..150 {
+            player.step().await;
+            written(&player.journal).await;
+            let killed = {
+                let _still = disk.faults.lock();
+                folder.as_killed()
+            };
+            let opened = killed.open_with(settings.clone());
+            assert_eq!(opened.found, Found::Whole, "seed {seed}");
+            let mut told = told(&opened.journal).await;
+            // A copy may bring back what is in doubt of before a deletion: a mark too many.
+            let needless = player.points.iter().filter(|(_, of)| of.is_void);
+            needless.for_each(|(key, _)| drop(told.points.remove(key)));
+            assert_eq!(told, player.expected(), "seed {seed}");
+        }
+        let figures = player.journal.figures();
+        assert!(figures.copies > 2, "{figures:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_bytes_make_the_largest_collection_be_compared_whole() {
+    let folder = Scratch::new();
+    let settings = || JournalSettings {
+        bytes_max: 64 * 1024,
+        segment_bytes: 4096,
+        ..JournalSettings::default()
+    };
+    let journal = folder.open_with(settings()).journal;
+    journal.mark("small", &numbers(0..10)).await.unwrap();
+    let mut most = 0;
+    for round in 0..200 {
+        let ids = round * 100..(round + 1) * 100;
+        let uuids = ids.map(|id| Subject::Point(PointKey::Uuid(u128::MAX - id)));
+        journal
+            .mark("large", &uuids.collect::<Vec<_>>())
+            .await
+            .unwrap();
+        written(&journal).await;
+        most = most.max(journal.figures().bytes);
+    }
+    assert!(most < 64 * 1024, "{most} bytes");
+    let due = journal.sweeps().await.unwrap();
+    assert_eq!(due[0].collection.as_deref(), Some("large"));
+    let backlog = journal.backlog().await.unwrap();
+    let small = backlog.iter().find(|(name, _)| &**name == "small").unwrap();
+    assert_eq!(small.1.marks, 10);
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture how_fast`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "figures for a person"]
+async fn how_fast_it_is() {
+    let folder = Scratch::new();
+    let settings = JournalSettings::default();
+    let journal = Journal::open(&folder.journal(), settings, &Clock::system())
+        .unwrap()
+        .journal;
+    for (callers, each, points) in [(1, 500, 1), (64, 200, 1), (64, 50, 100)] {
+        let (before, since) = (journal.figures().syncs, Instant::now());
+        let call = async |caller: u64| {
+            for round in 0..each {
+                let first = (caller * each + round) * points;
+                let subjects = numbers(first..first + points);
+                let intent = journal.intend("a", &subjects).await.unwrap();
+                intent.end(Outcome::Settled);
+            }
+        };
+        join_all((0..callers).map(call)).await;
+        let (calls, took) = (callers * each, since.elapsed());
+        println!(
+            "{callers} callers, {points} points each: {:.0} intents/s, {:.0} marks/s, {} syncs",
+            calls as f64 / took.as_secs_f64(),
+            (calls * points) as f64 / took.as_secs_f64(),
+            journal.figures().syncs - before
+        );
+    }
+    let since = Instant::now();
+    for million in 0..10_u64 {
+        let subjects = numbers(million * 90_000..(million + 1) * 90_000);
+        journal.mark("many", &subjects).await.unwrap();
+    }
+    println!("900000 marks in {:?}", since.elapsed());
+    let (since, mut cleared) = (Instant::now(), 0);
+    loop {
+        let batches = journal.take(1000).await.unwrap();
+        if batches.is_empty() {
+            break;
+        }
+        for batch in batches {
+            journal
+                .clear(&batch.collection, &batch.marks)
+                .await
+                .unwrap();
+            cleared += batch.marks.len();
+        }
+    }
+    println!(
+        "{cleared} marks taken and cleared in {:?}, {:?}",
+        since.elapsed(),
+        journal.figures()
+    );
 }
