@@ -13,6 +13,8 @@ pub(super) trait Disk: Send + Sync {
     /// Makes what was created or removed in `folder` last.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file end at `at`, durably.
+    fn cut(&self, path: &Path, at: u64) -> io::Result<()>;
 }
 
 pub(super) trait DiskFile: Send {
@@ -38,6 +40,12 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn cut(&self, path: &Path, at: u64) -> io::Result<()> {
+        let file = File::options().write(true).open(path)?;
+        file.set_len(at)?;
+        file.sync_all()
     }
 }
 

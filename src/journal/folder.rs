@@ -189,16 +189,6 @@ impl Folder {
         }
     }
 
-    pub(super) fn cut(&self, sequence: u64, at: u64) -> Result<()> {
-        let path = self.segment(sequence);
-        let cut = || {
-            let file = File::options().write(true).open(&path)?;
-            file.set_len(at)?;
-            file.sync_all()
-        };
-        cut().map_err(|error| cannot("cut off a torn tail of", &path, error))
-    }
-
     /// A second name for every segment, where a person finds it.
     pub(super) fn put_aside(&self, sequences: &[u64], now_ms: u64) -> io::Result<PathBuf> {
         let aside = self.path.join(format!("broken-{now_ms}"));

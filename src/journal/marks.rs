@@ -211,15 +211,15 @@ impl Marks {
     }
 
     pub(super) fn take(&self, max: usize, now: Now) -> Vec<Batch> {
-        let of = |(name, lane): (&Box<str>, &Lane)| {
+        let lanes = self.lanes.iter().filter_map(|(name, lane)| {
             let (marks, oldest_ms) = lane.take(max, now)?;
             Some(Batch {
                 collection: name.clone(),
                 marks,
                 age: now.since(oldest_ms),
             })
-        };
-        self.lanes.iter().filter_map(of).collect()
+        });
+        lanes.collect()
     }
 
     pub(super) fn clear(&mut self, collection: &str, marks: &[Mark], now: Now) {
@@ -245,14 +245,14 @@ impl Marks {
     }
 
     pub(super) fn backlog(&self, now: Now) -> Vec<(Box<str>, Backlog)> {
-        let of = |(name, lane): (&Box<str>, &Lane)| {
+        let lanes = self.lanes.iter().filter_map(|(name, lane)| {
             let backlog = Backlog {
                 marks: u64::try_from(lane.count()).unwrap_or(u64::MAX),
                 age: lane.oldest_ms().map(|made_ms| now.since(made_ms)),
             };
             (backlog.marks > 0).then(|| (name.clone(), backlog))
-        };
-        self.lanes.iter().filter_map(of).collect()
+        });
+        lanes.collect()
     }
 
     pub(super) fn bury(&mut self, letters: &[DeadLetter], now: Now) {

@@ -298,14 +298,7 @@ impl Journal {
             }
         }
         if found == Found::Whole {
-            writer::tidy(&folder, &looks.needless);
-            if let Some((at, (sequence, _))) = looks.torn_at.zip(looks.segments.last()) {
-                info!(
-                    journal = path,
-                    sequence, at, "a write that a crash cut short is cut off"
-                );
-                folder.cut(*sequence, at)?;
-            }
+            writer::tidy(&*disk, &folder, &looks)?;
         }
         let last = looks.segments.last().map(|(sequence, _)| *sequence);
         let mut writer = match (&found, last) {

@@ -549,6 +549,8 @@ fn next_frame(segment: &[u8], from: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "these bytes are the test's own")]
+
     use super::*;
 
     fn one_of_each() -> Vec<Record<'static>> {
@@ -653,7 +655,7 @@ mod tests {
     fn a_bad_frame_is_a_tail_only_when_nothing_follows() {
         let (one, two) = (frame(&[10]).unwrap(), frame(&[11, 11]).unwrap());
         let mut segment = header(1, 1);
-        segment.extend([one.clone(), two.clone()].concat());
+        segment.extend([one.clone(), two].concat());
         assert_eq!(frames(&segment), (vec![&[1, 10][..], &[1, 11, 11]], None));
         let first = HEADER_BYTES;
         let second = first + one.len();

