@@ -5,7 +5,9 @@
 //! make anything void, and must not make the follower throw anything away: it becomes a `Schema`
 //! mark, and the collection is compared whole.
 
-use super::lane::{COMEBACKS, DOUBT, DOUBT_MS, Draw, Lane, comeback};
+use super::doubt::{DOUBT, DOUBT_MS, comeback};
+use super::id::Draw;
+use super::lane::Lane;
 use super::record::Kind;
 use super::{Now, Outcome};
 use crate::model::Subject;
@@ -245,5 +247,3 @@ impl Lane {
         is_any_deletion
     }
 }
-
-const _: () = assert!(COMEBACKS.len() == DOUBT as usize);

@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use std::mem;
 use std::ops::Bound;
 
-use super::lane::{Id, Lane};
+use super::id::Id;
+use super::lane::Lane;
 use super::marks::Marks;
 use super::record::{Kind, Record};
 use crate::model::Subject;

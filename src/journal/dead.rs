@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::btree_map;
 use std::ops::Bound;
 
-use super::lane::{Id, Lane};
+use super::id::Id;
+use super::lane::Lane;
 use super::record::Record;
 use crate::model::DeadLetter;
 

@@ -14,7 +14,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::{self, Damage, HEADER_BYTES, Record};
+use super::frame::{self, Damage, HEADER_BYTES};
+use super::record::{self, Record};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 
 /// So many broken journals are kept.
@@ -141,7 +142,7 @@ impl Folder {
             }
         };
         looked.bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        match record::read_header(&bytes) {
+        match frame::read_header(&bytes) {
             Some((journal, number)) if number == sequence => looked.journal = Some(journal),
             // The segment was being made.
             None if bytes.len() < HEADER_BYTES || bytes.iter().all(|byte| *byte == 0) => {
@@ -152,7 +153,7 @@ impl Folder {
                 looked.problem = Some(format!("segment {sequence} has another header"));
             }
         }
-        let (payloads, damage) = record::frames(&bytes);
+        let (payloads, damage) = frame::frames(&bytes);
         looked.frames = payloads.len();
         match damage {
             None => {}
@@ -183,7 +184,7 @@ impl Folder {
         let Ok(bytes) = fs::read(self.segment(sequence)) else {
             return;
         };
-        let (payloads, _) = record::frames(&bytes);
+        let (payloads, _) = frame::frames(&bytes);
         for records in payloads.into_iter().filter_map(record::decode) {
             records.into_iter().for_each(&mut each);
         }

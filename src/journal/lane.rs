@@ -10,92 +10,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::ops::Bound;
-use std::time::Duration;
 
 use super::barrier::{Barrier, SchemaAsleep};
 use super::dead::Letter;
+use super::doubt::{DOUBT, DOUBT_MS, comeback};
+use super::id::{Draw, Id};
 use super::record::Kept;
 use super::sweep::Sweep;
 use super::{Now, Outcome};
 use crate::model::{Mark, PointKey, Subject};
 
-/// When a mark in doubt comes back after it was cleared: the first time, the second, the third.
-/// A write whose reply was lost may be applied so much later.
-pub(super) const COMEBACKS: [Duration; 3] = [
-    Duration::from_secs(2),
-    Duration::from_secs(10),
-    Duration::from_secs(60),
-];
-/// How often a mark in doubt comes back.
-pub(super) const DOUBT: u8 = 3;
-/// All comebacks together, and a little.
-pub(super) const DOUBT_MS: u64 = 75_000;
 /// A point that always has a write in flight is given all the same when it has waited this long.
 /// That costs a second copy, for the end of the write marks it anew.
 pub(super) const STARVING_MS: u64 = 1_000;
 /// A write to a point that is marked already is noted again after so long, so that a restart
 /// knows which writes may still have been on their way.
 const NOTED_AGAIN_S: u32 = 60;
-
-/// `PointKey` in 24 bytes instead of 32.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Id {
-    is_uuid: bool,
-    high: u64,
-    low: u64,
-}
-
-impl From<PointKey> for Id {
-    fn from(key: PointKey) -> Self {
-        match key {
-            PointKey::Number(low) => Self {
-                is_uuid: false,
-                high: 0,
-                low,
-            },
-            PointKey::Uuid(uuid) => {
-                let bytes = uuid.to_be_bytes();
-                let (high, low) = bytes.split_at(8);
-                let half =
-                    |half: &[u8]| half.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-                Self {
-                    is_uuid: true,
-                    high: half(high),
-                    low: half(low),
-                }
-            }
-        }
-    }
-}
-
-impl From<Id> for PointKey {
-    fn from(id: Id) -> Self {
-        if id.is_uuid {
-            Self::Uuid(u128::from(id.high) << 64 | u128::from(id.low))
-        } else {
-            Self::Number(id.low)
-        }
-    }
-}
-
-/// Where numbers come from. Never drawn twice, not even by the process after this one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Draw {
-    pub(super) place: u64,
-    pub(super) token: u64,
-}
-
-impl Draw {
-    pub(super) fn place(&mut self) -> u64 {
-        self.place += 1;
-        self.place
-    }
-
-    pub(super) fn token(&mut self) -> u64 {
-        self.token += 1;
-        self.token
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -556,10 +486,4 @@ impl Lane {
             }
         }
     }
-}
-
-/// How long a mark sleeps that comes back `doubt` times more.
-pub(super) fn comeback(doubt: u8) -> Duration {
-    let turn = usize::from(DOUBT.saturating_sub(doubt));
-    COMEBACKS.get(turn).copied().unwrap_or_default()
 }

@@ -31,12 +31,17 @@ mod barrier;
 mod copy;
 mod dead;
 mod disk;
+mod doubt;
 mod folder;
+mod frame;
+mod id;
 mod intent;
 mod lane;
 mod marks;
 mod record;
 mod replay;
+mod run;
+mod shared;
 mod state;
 mod sweep;
 mod writer;
@@ -47,26 +52,24 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::Instant;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 use tracing::{error, info};
 
 pub use intent::{Intent, Outcome};
 pub use state::{Figures, State};
 
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::error::Result;
 use crate::model::{Backlog, Batch, DeadLetter, Mark, Subject, SweepDue};
 use disk::{Disk, RealDisk};
 use folder::{Folder, cannot};
 use marks::Marks;
+use shared::{Now, Shared};
 use writer::Writer;
 
 /// Subjects that are changed under the lock in one go.
 const CHUNK: usize = 2048;
-/// Records that may gather before who makes them has to wait.
-const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub struct JournalSettings {
@@ -117,131 +120,6 @@ pub struct Journal {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
     id: u128,
-}
-
-pub(crate) struct Shared {
-    state: Mutex<Inner>,
-    /// There is something to write, or the end has come.
-    work: Condvar,
-    /// What had gathered was taken.
-    room: Notify,
-    woken: Notify,
-    health: watch::Sender<State>,
-    counts: state::Counts,
-    settings: JournalSettings,
-    opened: Instant,
-    opened_ms: u64,
-}
-
-struct Inner {
-    marks: Marks,
-    waiters: Vec<oneshot::Sender<()>>,
-    is_failed: bool,
-    is_closing: bool,
-}
-
-/// The time, once per change.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// Since 1970.
-    ms: u64,
-    opened_ms: u64,
-}
-
-impl Now {
-    fn seconds(self) -> u32 {
-        u32::try_from(self.ms / 1000).unwrap_or(u32::MAX)
-    }
-
-    /// Tenths of a second since the journal was opened.
-    fn tenths(self) -> u32 {
-        let tenths = self.ms.saturating_sub(self.opened_ms) / 100;
-        u32::try_from(tenths).unwrap_or(u32::MAX)
-    }
-
-    fn tenths_after(self, pause: Duration) -> u32 {
-        let tenths = u32::try_from(pause.as_millis() / 100).unwrap_or(u32::MAX);
-        self.tenths().saturating_add(tenths).saturating_add(1)
-    }
-
-    fn until_tenths(self, tenths: u32) -> Duration {
-        let due_ms = self.opened_ms + u64::from(tenths) * 100;
-        Duration::from_millis(due_ms.saturating_sub(self.ms))
-    }
-
-    fn since(self, ms: u64) -> Duration {
-        Duration::from_millis(self.ms.saturating_sub(ms))
-    }
-}
-
-impl Shared {
-    fn now(&self) -> Now {
-        let passed = Instant::now().saturating_duration_since(self.opened);
-        Now {
-            ms: self.opened_ms + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX / 2),
-            opened_ms: self.opened_ms,
-        }
-    }
-
-    /// Changes the marks; what is to be written gathers for the writer.
-    fn change<R>(&self, work: impl FnOnce(&mut Marks) -> R) -> R {
-        let mut state = self.state.lock();
-        let was_empty = state.marks.out.is_empty();
-        let done = work(&mut state.marks);
-        let garbage = state.marks.keep_to_bound(self.now());
-        if state.is_failed {
-            // All that is live will be written when the disk works again.
-            state.marks.out.clear();
-        } else if was_empty && !state.marks.out.is_empty() {
-            self.work.notify_one();
-        }
-        drop(state);
-        drop(garbage);
-        done
-    }
-
-    /// Waits until there is room for more records.
-    ///
-    /// Cancel safety: safe.
-    async fn has_room(&self) -> Result<()> {
-        loop {
-            let mut room = std::pin::pin!(self.room.notified());
-            room.as_mut().enable();
-            {
-                let state = self.state.lock();
-                if state.is_closing {
-                    let (kind, retry) = (ErrorKind::Unavailable, Retry::Safe);
-                    return Err(Error::new(
-                        kind,
-                        Origin::Proxy,
-                        retry,
-                        "use a closed journal",
-                    ));
-                }
-                if state.is_failed || state.marks.out.len() < GATHERED_BYTES_MAX {
-                    return Ok(());
-                }
-            }
-            room.await;
-        }
-    }
-
-    /// Waits until all that was changed before is on disk. False when it cannot be.
-    ///
-    /// Cancel safety: safe.
-    async fn is_on_disk(&self) -> bool {
-        let told = {
-            let mut state = self.state.lock();
-            if state.is_failed || state.is_closing {
-                return false;
-            }
-            let (waiter, told) = oneshot::channel();
-            state.waiters.push(waiter);
-            self.work.notify_one();
-            told
-        };
-        told.await.is_ok()
-    }
 }
 
 impl Journal {
@@ -548,28 +426,6 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Shared {
-    fn new(settings: JournalSettings, clock: &Clock) -> Self {
-        let marks_max = settings.marks_max;
-        Self {
-            state: Mutex::new(Inner {
-                marks: Marks::new(marks_max),
-                waiters: Vec::new(),
-                is_failed: false,
-                is_closing: false,
-            }),
-            work: Condvar::new(),
-            room: Notify::new(),
-            woken: Notify::new(),
-            health: watch::Sender::new(State::Sound),
-            counts: state::Counts::default(),
-            settings,
-            opened: Instant::now(),
-            opened_ms: u64::try_from(clock.since_epoch().as_millis()).unwrap_or(u64::MAX / 2),
-        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Marks as a journal tells them. Every mark that is read is owed, whatever became of its write.
 
 use super::Now;
-use super::lane::{DOUBT_MS, Lane};
+use super::doubt::DOUBT_MS;
+use super::lane::Lane;
 use super::marks::{Marks, RECENT_S};
 use super::record::{Kept, Kind, Record};
 use super::sweep::Sweep;

@@ -6,11 +6,14 @@ use std::sync::atomic::AtomicU64;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use parking_lot::Condvar;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::Instant;
 
 use super::disk::DiskFile;
 use super::*;
+use crate::error::ErrorKind;
 use crate::model::PointKey;
 
 /// A folder that goes when the test ends.
@@ -202,7 +205,9 @@ impl DiskFile for TestFile {
         let (is_shut, opened) = &*self.gate;
         let mut is_shut = is_shut.lock();
         while *is_shut {
-            opened.wait(&mut is_shut);
+            // A test that has failed must not hang.
+            let timeout = opened.wait_for(&mut is_shut, Duration::from_secs(20));
+            assert!(!timeout.timed_out(), "nobody opens the gate");
         }
         self.faults.lock().meet()?;
         self.syncs.fetch_add(1, Ordering::SeqCst);

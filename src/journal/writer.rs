@@ -21,7 +21,8 @@ use super::Shared;
 use super::copy::Cursor;
 use super::disk::{Disk, DiskFile};
 use super::folder::{Folder, Looks, cannot};
-use super::record::{self, Record};
+use super::frame;
+use super::record::Record;
 use super::state::State;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 
@@ -212,7 +213,7 @@ impl Writer {
         if records.is_empty() {
             return Ok(());
         }
-        let frame = record::frame(records)
+        let frame = frame::frame(records)
             .ok_or_else(|| io::Error::other("more than four gigabytes at once"))?;
         let Some(file) = &mut self.file else {
             return Err(io::Error::other("there is no segment"));
@@ -234,14 +235,14 @@ impl Writer {
     fn start_segment(&mut self) -> io::Result<()> {
         self.sequence += 1;
         let mut file = self.disk.create(&self.folder.segment(self.sequence))?;
-        let header = record::header(self.journal, self.sequence);
+        let header = frame::header(self.journal, self.sequence);
         file.append(&header)?;
         file.sync()?;
         self.disk.sync_folder(&self.folder.path)?;
         if let Some(mut old) = self.file.take() {
             let mut records = Vec::new();
             Record::Continued.encode(&mut records);
-            let frame = record::frame(&records).unwrap_or_default();
+            let frame = frame::frame(&records).unwrap_or_default();
             old.append(&frame)?;
             old.sync()?;
             self.grow(frame.len());
