@@ -5,7 +5,7 @@
 //! makes indexes for search beside them too: the collection's, what belongs to it, and last the
 //! version of the catalogue. The other sidecars are told with the commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
@@ -182,6 +182,15 @@ impl Change<'_> {
         let (new, led_to): (Vec<&String>, Vec<&String>) = aliases.iter().filter(is_new).unzip();
         let gone = before.keys().filter(|alias| !aliases.contains_key(*alias));
         let gone: Vec<&String> = gone.collect();
+        // Those that lose an alias, and those that get one.
+        let lost = before
+            .iter()
+            .filter(|(alias, name)| aliases.get(*alias) != Some(*name));
+        let lost = lost.map(|(_, name)| name);
+        let concerned: BTreeSet<&str> = lost
+            .chain(led_to.iter().copied())
+            .map(String::as_str)
+            .collect();
         let sql = format!(
             "select true from {CATALOGUE}.collections c where c.name = any($1) \
              and (c.mapping is null or c.name = any($2)) and not c.name = any($3) limit 1"
@@ -200,6 +209,8 @@ impl Change<'_> {
              on conflict (alias) do update set cid = excluded.cid"
         );
         let made = self.run(&sql, &[&new, &led_to]).await?;
+        self.mark_schema(&concerned.into_iter().collect::<Vec<_>>())
+            .await?;
         Ok(usize::try_from(made).is_ok_and(|made| made == new.len()))
     }
 
@@ -308,8 +319,23 @@ impl Change<'_> {
         Known::new(cid, name, config, vectors)
     }
 
+    /// Tells whoever follows the store that a collection of this name is to be made, or is made of
+    /// something else. Under a lock that keeps `mirrored` out.
+    pub(super) async fn mark_schema(&self, names: &[&str]) -> Result<(), Fault> {
+        let sql = "select qd.mark('s', u.name) from unnest($1::text[]) u(name)";
+        self.run(sql, &[&names]).await.map(drop)
+    }
+
+    /// Has the tables of a collection mark their writes, if it is mirrored.
+    pub(super) async fn mirror(&self, cid: i32) -> Result<(), Fault> {
+        let sql = format!("select qd.mirror($1, {})", i32::MAX);
+        self.run(&sql, &[&cid]).await.map(drop)
+    }
+
     /// Drops whatever belongs to a collection, its row in the catalogue included.
     pub(super) async fn drop_collection(&self, cid: i32) -> Result<(), Fault> {
+        let sql = format!("select qd.mark('d', name) from {CATALOGUE}.collections where cid = $1");
+        self.run(&sql, &[&cid]).await?;
         // By their names, so that no table of a vector or an index is forgotten.
         let sql = "select string_agg(format('drop table qd_data.%I;', relname), ' ') \
                    from pg_catalog.pg_class r \
@@ -360,7 +386,9 @@ impl Shared {
                 "Can't create collection with name {name}. Alias with the same name already exists"
             )));
         }
-        change.make_collection(name, config).await?;
+        let made = change.make_collection(name, config).await?;
+        change.mark_schema(&[name]).await?;
+        change.mirror(made.cid).await?;
         let done = change.commit(0).await;
         self.catalog.doubt();
         Ok(done?)

@@ -6,6 +6,7 @@ use qdrant_edge::external::uuid::Uuid;
 
 use super::link;
 use crate::error::Result;
+use crate::model::PointKey;
 
 const NUMBER: u8 = 0;
 const UUID: u8 = 1;
@@ -40,6 +41,21 @@ pub(super) fn parse(key: &[u8]) -> Result<PointId> {
     parsed.ok_or_else(|| link::nonsense("a point's id"))
 }
 
+/// The same for an id in the words of `model`.
+pub(super) fn key_of(id: PointKey) -> Vec<u8> {
+    match id {
+        PointKey::Number(number) => tagged(NUMBER, &number.to_be_bytes()),
+        PointKey::Uuid(uuid) => tagged(UUID, &uuid.to_be_bytes()),
+    }
+}
+
+pub(super) fn point_key(key: &[u8]) -> Result<PointKey> {
+    Ok(match parse(key)? {
+        PointId::NumId(number) => PointKey::Number(number),
+        PointId::Uuid(uuid) => PointKey::Uuid(uuid.as_u128()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +78,7 @@ mod tests {
         assert!(keys.is_sorted());
         for (id, key) in sorted.iter().zip(&keys) {
             assert_eq!(parse(key).unwrap(), *id);
+            assert_eq!(&key_of(point_key(key).unwrap()), key);
         }
         for wrong in [&b""[..], b"\x00\x01", b"\x02aaaaaaaa", b"\x01short"] {
             assert!(parse(wrong).is_err());

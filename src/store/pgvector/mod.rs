@@ -22,6 +22,7 @@ mod lent;
 mod link;
 mod listen;
 mod names;
+mod outbox;
 mod payload;
 mod pool;
 mod prepared;
@@ -61,6 +62,7 @@ use crate::task::{Group, Phase, Stop};
 use crate::wire::rest::CollectionConfig;
 
 pub use adopt::{Proposal, propose};
+pub use outbox::{Lead, MirrorPlan, Outbox};
 
 use adopt::Adoptions;
 use ann::{Abilities, Touched};

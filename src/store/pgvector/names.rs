@@ -15,6 +15,8 @@ pub(super) const LIFE_CHANNEL: &str = "qd_life";
 /// The first half of every advisory lock of ours. The second is a collection's number, or 0 for
 /// the catalogue as a whole.
 pub(super) const LOCK_CLASS: i32 = 20_818;
+/// The lock of whoever works the outbox off. 20819 is that of whoever makes indexes.
+pub(super) const LEAD_LOCK: i32 = 20_820;
 
 pub(super) fn points(cid: i32) -> String {
     format!("qd_data.c{cid}")

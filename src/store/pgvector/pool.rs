@@ -157,6 +157,10 @@ impl Pool {
         &self.limits.own
     }
 
+    pub(super) fn slow_timeout(&self) -> Duration {
+        self.limits.slow_timeout
+    }
+
     /// A connection of one's own, beside the pool.
     pub(super) fn beside(&self) -> (&Config, &MakeRustlsConnect) {
         (&self.config, &self.tls)

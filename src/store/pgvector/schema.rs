@@ -15,12 +15,13 @@ use super::pool::Pool;
 use crate::error::{Error, Result};
 
 /// Moves with every change of the files below.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 4;
 
 const TABLES: &str = include_str!("schema/tables.sql");
 const GATE: &str = include_str!("schema/gate.sql");
 const FUNCTIONS: &str = include_str!("schema/functions.sql");
 const ADOPTED: &str = include_str!("schema/adopted.sql");
+const OUTBOX: &str = include_str!("schema/outbox.sql");
 
 const SERVER_MIN: i32 = 140_000;
 const EXTENSION_MIN: (u32, u32) = (0, 7);
@@ -67,15 +68,17 @@ async fn make(transaction: &Transaction<'_>) -> Result<String> {
                  knows formats up to {FORMAT}; run a newer Outrigger"
             )));
         }
-        // Format 2 has added what adopted tables need; format 3, that versions do not count.
+        // Format 2 has added what adopted tables need; format 3, that versions do not count; format
+        // 4, the outbox.
         Some(_) => {
             let noted = format!("update qdc.install set format = {FORMAT}");
-            run(transaction, &[GATE, FUNCTIONS, ADOPTED, &noted]).await?;
+            run(transaction, &[GATE, FUNCTIONS, ADOPTED, OUTBOX, &noted]).await?;
         }
         None => {
             let noted = format!("insert into qdc.install values ({FORMAT})");
             strangers(transaction).await?;
-            run(transaction, &[TABLES, GATE, FUNCTIONS, ADOPTED, &noted]).await?;
+            let files = [TABLES, GATE, FUNCTIONS, ADOPTED, OUTBOX, &noted];
+            run(transaction, &files).await?;
         }
     }
     Ok(extension)

@@ -182,6 +182,10 @@ impl Shared {
             change.execute(&format!("analyze {}", table.table)).await?;
         }
         change.take_place_of(name, known.cid).await?;
+        change.mirror(known.cid).await?;
+        // Not a mark for each of its points: they may be millions.
+        let sql = "select qd.want_sweep($1, 'a snapshot was recovered') where qd.is_mirrored($2)";
+        change.run(sql, &[&known.cid, &name]).await?;
         change.commit(known.cid).await?;
         self.touched.note(known.cid);
         Ok(())

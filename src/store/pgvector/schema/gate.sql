@@ -28,7 +28,9 @@ $$;
 alter table qdc.collections alter column epoch set default qd.token();
 update qdc.state set version = qd.token();
 
--- Tells the other sidecars, when the transaction commits, that the catalogue has changed.
+-- Tells the other sidecars, when the transaction commits, that the catalogue has changed, and the
+-- follower, if there is one. Whether there is one is asked once the row of `qdc.state` is ours, as it
+-- is of whoever changes that: it is not changed under us.
 create or replace function qd.changed(_cid int) returns void
 language plpgsql as $$
 begin
@@ -36,6 +38,7 @@ begin
     update qdc.collections set epoch = qd.token() where cid = _cid;
   end if;
   update qdc.state set version = qd.token();
+  perform qd.mark('s', c.name) from qdc.collections c where c.cid = _cid;
   perform pg_catalog.pg_notify('qd', _cid::text);
 end $$;
 

@@ -170,6 +170,7 @@ async fn add_vector(
     let added = SchemaChange::AddVector(name.to_owned(), config.clone());
     let declared = redeclared(known, added);
     change.add_vector(known.cid, name, &declared.config).await?;
+    change.mirror(known.cid).await?;
     change.write_config(known.cid, &declared.config).await?;
     Ok(())
 }

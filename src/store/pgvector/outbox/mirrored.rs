@@ -1,0 +1,146 @@
+//! Which collections are mirrored: whose tables mark what is written to them.
+//!
+//! A lock on a table waits for whoever has written to it, and those that come behind wait for the
+//! lock. So one table is done at a time, in a transaction of its own that gives up soon and is made
+//! anew, and a transaction that somebody left open holds up nobody but this.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
+use tracing::{info, warn};
+
+use crate::error::{ErrorKind, Origin, Result, Retry};
+use crate::store::pgvector::link::Fault;
+use crate::store::pgvector::names::LOCK_CLASS;
+use crate::store::pgvector::{Pgvector, Shared};
+
+const DOING: &str = "change what is mirrored";
+
+/// How long a lock is waited for, at first and at most. At most a little longer than PostgreSQL
+/// waits before it has a vacuum of its own give way.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+const LOCK_PATIENCE_MAX: Duration = Duration::from_millis(1_200);
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// From this try on whoever makes indexes of the collection is stopped: it locks the table for as
+/// long as it takes. It begins anew by itself.
+const STOPS_BUILDER_FROM: u32 = 4;
+
+/// What is to be mirrored.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MirrorPlan {
+    pub default: bool,
+    /// Where something else holds, whether the collection is there or not.
+    pub named: BTreeMap<String, bool>,
+}
+
+impl Pgvector {
+    /// Once this returns, every write to a collection that is to be mirrored, through whichever
+    /// sidecar or in SQL, that begins afterwards is marked in its own transaction; and every write
+    /// that began before its table was changed has ended, because the lock that is taken for that
+    /// waits for them. So is every change of the catalogue marked. Collections that are made later
+    /// are mirrored from their beginning if the plan says so.
+    ///
+    /// Idempotent and durable. An error leaves some collections as they were, or marked in vain, and
+    /// none that is not marked though the plan before and this one say so.
+    ///
+    /// Cancel safety: it may be carried out in part, as with an error.
+    pub async fn mirrored(&self, plan: MirrorPlan) -> Result<()> {
+        self.shared.ready().await?;
+        self.shared.plan_mirrors(&plan).await?;
+        self.shared.mirror_all().await
+    }
+}
+
+impl Shared {
+    async fn plan_mirrors(&self, plan: &MirrorPlan) -> Result<()> {
+        let mut client = self.pool.living(DOING).await?;
+        let change = self.change(&mut client).await?;
+        change.lock_catalogue().await?;
+        // Whoever changes a collection writes this row first and then asks for the plan.
+        let sql = "update qdc.state set mirrored = $1";
+        change.run(sql, &[&plan.default]).await?;
+        let (names, mirrored): (Vec<&String>, Vec<bool>) = plan.named.iter().unzip();
+        change.execute("delete from qdc.mirrored").await?;
+        let sql = "insert into qdc.mirrored select * from unnest($1::text[], $2::bool[])";
+        change.run(sql, &[&names, &mirrored]).await?;
+        let done = change.transaction.commit().await;
+        done.map_err(|error| Fault::unknown(DOING, error))?;
+        Ok(())
+    }
+
+    /// Brings all tables in line with the plan.
+    async fn mirror_all(&self) -> Result<()> {
+        let began = Instant::now();
+        let (mut pause, mut tries) = (PAUSE, 0_u32);
+        loop {
+            let due = "select c.cid from qdc.collections c where qd.mirror(c.cid, 0) > 0";
+            let due = self.pool.query(DOING, due, &[]).await?;
+            let due: BTreeSet<i32> = due.iter().map(|row| row.get(0)).collect();
+            let mut blocked = None;
+            for cid in due {
+                match self.mirror_one(cid, tries).await {
+                    Ok(()) => info!(cid, "a collection's writes are marked as the plan says"),
+                    Err(fault) if is_passing(&fault) => blocked = Some((cid, fault)),
+                    Err(fault) => return Err(fault.into_error()),
+                }
+            }
+            let Some((cid, fault)) = blocked else {
+                return Ok(());
+            };
+            if began.elapsed() > self.pool.slow_timeout() {
+                let text = "somebody holds a table for too long; end the transaction that does";
+                let error = crate::error::Error::new(
+                    ErrorKind::Timeout,
+                    Origin::Pgvector,
+                    Retry::Safe,
+                    text,
+                );
+                return Err(error.with_source(fault.into_error()));
+            }
+            tries = tries.saturating_add(1);
+            if tries == STOPS_BUILDER_FROM {
+                warn!(
+                    cid,
+                    "somebody holds a table that is to be mirrored; it is tried again"
+                );
+            }
+            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// All tables of a collection, one after the other.
+    async fn mirror_one(&self, cid: i32, tries: u32) -> Result<(), Fault> {
+        loop {
+            let mut client = self.pool.living(DOING).await?;
+            let change = self.change(&mut client).await?;
+            if tries >= STOPS_BUILDER_FROM {
+                change.stop_builder(cid).await?;
+            }
+            let patience = LOCK_PATIENCE.saturating_mul(tries.saturating_add(1));
+            let patience = patience.min(LOCK_PATIENCE_MAX).as_millis();
+            // The gate first, as whoever writes through a sidecar does. Nothing else is held but one
+            // table, so nobody waits for this in a circle.
+            change
+                .execute(&format!(
+                    "set local lock_timeout = {patience}; \
+                     select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, {cid})"
+                ))
+                .await?;
+            let due: Option<i32> = change.number("select qd.mirror($1, 1)", &[&cid]).await?;
+            let done = change.transaction.commit().await;
+            done.map_err(|error| Fault::undone(DOING, error))?;
+            if due.unwrap_or_default() <= 1 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Somebody was in the way, or a table has gone meanwhile.
+fn is_passing(fault: &Fault) -> bool {
+    fault.has_code(&SqlState::LOCK_NOT_AVAILABLE) || fault.is_contention() || fault.is_stale()
+}
