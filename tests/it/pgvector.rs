@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod limits;
+mod outbox;
 mod outside;
 
 use std::sync::Arc;

@@ -17,8 +17,6 @@ mod lead;
 mod letters;
 mod mirrored;
 mod sweeps;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
