@@ -32,6 +32,7 @@ pub use breaker::BreakerSettings;
 pub use embedded::Embedded;
 pub use guarded::Guarded;
 pub use outside::Outside;
+pub use pgvector::control;
 pub use pgvector::{Lead, MirrorPlan, Outbox, Pgvector, PgvectorSettings, Proposal, propose};
 pub use qdrant::{Qdrant, QdrantSettings};
 pub use rest::Rest;

@@ -2,6 +2,7 @@
 //! what is left when the database goes away and comes back.
 
 mod catalogue;
+mod control;
 mod limits;
 mod outbox;
 mod outside;

@@ -12,6 +12,7 @@ mod adopt;
 mod ann;
 mod catalog;
 mod collections;
+pub mod control;
 mod count;
 mod facet;
 mod filter_sql;

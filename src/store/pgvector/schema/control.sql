@@ -1,0 +1,195 @@
+-- The control tables: which mode is in force, the change of it that is under way, and who has seen
+-- what. Everything here may run again.
+--
+-- Every call is one function, so that it is one round trip and its conditions are checked where all
+-- see the same. Whoever changes the state has the lock alone, whoever says what he has seen shares
+-- it: no sidecar comes to life, or says something, while others are counted. Each statement of a
+-- function sees what was committed before it, hence also what the lock was waited for. Times are
+-- those of this server's clock and no other.
+
+create schema if not exists qd_control;
+
+create table if not exists qd_control.install (format int not null);
+
+create table if not exists qd_control.state (
+  singleton boolean primary key default true check (singleton),
+  epoch bigint not null default 0,
+  -- Not looked into here.
+  modes text
+);
+insert into qd_control.state default values on conflict do nothing;
+
+create table if not exists qd_control.change (
+  singleton boolean primary key default true check (singleton),
+  id text not null,
+  who text not null,
+  from_mode text not null,
+  to_mode text not null,
+  -- A collection; null is all that has no mode of its own.
+  scope text,
+  phase text not null check (phase in ('arming', 'flipped')),
+  deadline timestamptz not null,
+  started_at timestamptz not null
+);
+
+create table if not exists qd_control.history (
+  number bigint generated always as identity primary key,
+  epoch bigint not null,
+  at timestamptz not null,
+  who text not null,
+  collection text,
+  from_mode text not null,
+  to_mode text not null,
+  why text not null,
+  forced boolean not null
+);
+
+create table if not exists qd_control.sidecars (
+  id text primary key,
+  name text not null,
+  started_at timestamptz not null,
+  lease_until timestamptz not null,
+  seen_epoch bigint not null,
+  armed_change text,
+  flipped_change text
+);
+
+create table if not exists qd_control.facts (key text primary key, value text not null);
+
+create or replace function qd_control.lock(_alone boolean) returns void
+language plpgsql as $$
+begin
+  if _alone then
+    perform pg_catalog.pg_advisory_xact_lock(20821, 0);
+  else
+    perform pg_catalog.pg_advisory_xact_lock_shared(20821, 0);
+  end if;
+end $$;
+
+create or replace function qd_control.tell() returns void
+language sql volatile as $$ select pg_catalog.pg_notify('qd_control', '') $$;
+
+create or replace function qd_control.look(_id text) returns text
+language sql volatile as $$
+  select json_build_object('epoch', s.epoch, 'modes', s.modes,
+    'change', (select json_build_object('id', c.id, 'who', c.who, 'from', c.from_mode,
+        'to', c.to_mode, 'scope', c.scope, 'phase', c.phase,
+        'expired', c.deadline <= clock_timestamp(),
+        'left_ms', greatest(0, extract(epoch from c.deadline - clock_timestamp()) * 1000)::int8,
+        'age_ms', greatest(0, extract(epoch from clock_timestamp() - c.started_at) * 1000)::int8)
+      from qd_control.change c),
+    'others', coalesce((select json_agg(json_build_object('id', o.id, 'name', o.name,
+        'live', o.lease_until > clock_timestamp(), 'seen_epoch', o.seen_epoch,
+        'armed', o.armed_change, 'flipped', o.flipped_change) order by o.id)
+      from qd_control.sidecars o where o.id <> _id), '[]'))::text
+  from qd_control.state s
+$$;
+
+-- Says that a sidecar lives, and what it has seen and done.
+create or replace function qd_control.beat(_id text, _name text, _lease interval, _seen bigint,
+  _armed text, _flipped text) returns text
+language plpgsql as $$
+declare
+  _before record;
+begin
+  perform qd_control.lock(false);
+  select s.armed_change, s.flipped_change into _before from qd_control.sidecars s where s.id = _id;
+  if not found or (_before.armed_change, _before.flipped_change)
+      is distinct from (_armed, _flipped) then
+    perform qd_control.tell();
+  end if;
+  insert into qd_control.sidecars values (_id, _name, clock_timestamp(),
+    clock_timestamp() + _lease, _seen, _armed, _flipped)
+  on conflict (id) do update set name = excluded.name, lease_until = excluded.lease_until,
+    seen_epoch = excluded.seen_epoch, armed_change = excluded.armed_change,
+    flipped_change = excluded.flipped_change;
+  return qd_control.look(_id);
+end $$;
+
+create or replace function qd_control.leave(_id text) returns void
+language plpgsql as $$
+begin
+  perform qd_control.lock(false);
+  delete from qd_control.sidecars where id = _id;
+  perform qd_control.tell();
+end $$;
+
+create or replace function qd_control.initialise(_modes text) returns text
+language plpgsql as $$
+begin
+  perform qd_control.lock(true);
+  update qd_control.state set modes = _modes, epoch = epoch + 1 where modes is null;
+  if found then
+    perform qd_control.tell();
+  end if;
+  return qd_control.look('');
+end $$;
+
+-- Whether it was begun: not where another is under way whose time is not over, nor where the caller
+-- has seen an older state.
+create or replace function qd_control.begin_change(_id text, _who text, _from text, _to text,
+  _scope text, _epoch bigint, _patience interval) returns boolean
+language plpgsql as $$
+begin
+  perform qd_control.lock(true);
+  if exists (select 1 from qd_control.change c where c.deadline > clock_timestamp())
+     or not exists (select 1 from qd_control.state s where s.epoch = _epoch) then
+    return false;
+  end if;
+  delete from qd_control.change;
+  insert into qd_control.change (id, who, from_mode, to_mode, scope, phase, deadline, started_at)
+    values (_id, _who, _from, _to, _scope, 'arming', clock_timestamp() + _patience,
+      clock_timestamp());
+  -- Those that are long gone are of no interest any more.
+  delete from qd_control.sidecars where lease_until < clock_timestamp() - interval '1 day';
+  perform qd_control.tell();
+  return true;
+end $$;
+
+-- Whether the new modes are in force now: not past the deadline, and not while a sidecar lives that
+-- has not armed.
+create or replace function qd_control.flip(_id text, _modes text, _history json) returns boolean
+language plpgsql as $$
+begin
+  perform qd_control.lock(true);
+  update qd_control.change set phase = 'flipped'
+    where id = _id and phase = 'arming' and deadline > clock_timestamp()
+    and not exists (select 1 from qd_control.sidecars s
+      where s.lease_until > clock_timestamp() and s.armed_change is distinct from _id);
+  if not found then
+    return false;
+  end if;
+  update qd_control.state set epoch = epoch + 1, modes = _modes;
+  insert into qd_control.history (epoch, at, who, collection, from_mode, to_mode, why, forced)
+    select s.epoch, clock_timestamp(), h.who, h.collection, h.from_mode, h.to_mode, h.why, h.forced
+    from qd_control.state s, json_to_recordset(_history)
+      h(who text, collection text, from_mode text, to_mode text, why text, forced boolean);
+  perform qd_control.tell();
+  return true;
+end $$;
+
+create or replace function qd_control.finish(_id text) returns boolean
+language plpgsql as $$
+begin
+  perform qd_control.lock(true);
+  delete from qd_control.change where id = _id and phase = 'flipped';
+  if found then
+    perform qd_control.tell();
+  end if;
+  return found;
+end $$;
+
+-- The phase in which the change was found; null where it is not there. One that was flipped stays.
+create or replace function qd_control.abandon(_id text) returns text
+language plpgsql as $$
+declare
+  _phase text;
+begin
+  perform qd_control.lock(true);
+  select c.phase into _phase from qd_control.change c where c.id = _id;
+  if _phase = 'arming' then
+    delete from qd_control.change where id = _id;
+    perform qd_control.tell();
+  end if;
+  return _phase;
+end $$;
