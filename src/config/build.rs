@@ -230,6 +230,7 @@ fn collection(mut section: Section<'_, '_>) -> Collection {
         payload: section.maybe_name("payload"),
         distance: section.maybe_choice("distance", &distances),
         writable: section.maybe_switch("writable"),
+        trigger: section.maybe_switch("trigger"),
     }
 }
 

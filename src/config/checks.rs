@@ -149,6 +149,7 @@ impl Checks<'_> {
                 ("payload", own.payload.is_some()),
                 ("distance", own.distance.is_some()),
                 ("writable", own.writable.is_some()),
+                ("trigger", own.trigger.is_some()),
                 ("vectors", !own.vectors.is_empty()),
             ];
             let adopt = prefix.child("adopt").to_string();

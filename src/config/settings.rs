@@ -16,7 +16,7 @@ use crate::model::{Mode, Role, StoreKind};
 /// How long answers of adopted tables are kept where nobody says.
 const ADOPTED_TTL: Duration = Duration::from_secs(5);
 /// What is in force of a collection's own keys.
-const COLLECTION_SERVED: [&str; 13] = [
+const COLLECTION_SERVED: [&str; 14] = [
     "adopt",
     "cache",
     "discriminator",
@@ -27,6 +27,7 @@ const COLLECTION_SERVED: [&str; 13] = [
     "source",
     "table",
     "tenant_key",
+    "trigger",
     "ttl",
     "vector",
     "writable",
@@ -252,6 +253,8 @@ pub struct Collection {
     pub payload: Option<String>,
     pub distance: Option<Distance>,
     pub writable: Option<bool>,
+    /// Whether the table gets triggers, the only thing of ours in it, that tell of every write.
+    pub trigger: Option<bool>,
 }
 
 impl Collection {
@@ -263,8 +266,9 @@ impl Collection {
     /// How long its answers are kept, where those of others are kept for `common`; none where it
     /// is no different.
     pub fn ttl_beside(&self, common: Duration) -> Option<Duration> {
-        // Others write to such a table too, and do not tell.
-        let adopted = self.is_adopted().then_some(ADOPTED_TTL.min(common));
+        // Others write to such a table too, and do not tell, unless it has triggers.
+        let is_untold = self.is_adopted() && self.trigger != Some(true);
+        let adopted = is_untold.then_some(ADOPTED_TTL.min(common));
         self.ttl.or(adopted)
     }
 }

@@ -372,6 +372,7 @@ fn answers_of_adopted_tables_are_kept_for_five_seconds_unless_told() {
     let seconds = |count| Some(Duration::from_secs(count));
     assert_eq!(of("adopt = 'mem0'"), seconds(5));
     assert_eq!(of("adopt = 'mem0'\nttl = '60s'"), seconds(60));
+    assert_eq!(of("adopt = 'mem0'\ntrigger = true"), None);
     assert_eq!(of("tenant_key = 'user_id'"), None);
 }
 

@@ -5,6 +5,7 @@ mod bootstrap;
 mod frameworks;
 mod mistakes;
 mod odd;
+mod triggers;
 mod untouched;
 mod written;
 

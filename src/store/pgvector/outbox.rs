@@ -34,6 +34,8 @@ use crate::model::{Batch, Mark, PointKey, Subject};
 pub use lead::Lead;
 pub use mirrored::MirrorPlan;
 
+pub(super) use mirrored::bring_in_line;
+
 const DOING: &str = "read the outbox";
 const CLEARING: &str = "clear marks in the outbox";
 const MARKING: &str = "mark in the outbox";

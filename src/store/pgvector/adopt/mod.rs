@@ -7,7 +7,7 @@
 //!
 //! Not a view: a view of ours would keep the owner from changing or dropping the table. Nothing
 //! depends on a user's table, and nothing is ever changed about it but rows, where `writable` says
-//! so.
+//! so, and triggers, where `trigger` does (`schema/outbox.sql`).
 //!
 //! A row's place (`ctid`) is its number within one snapshot: a row version that is seen cannot move.
 
@@ -51,6 +51,9 @@ pub(super) struct Mapping {
     pub(super) vectors: BTreeMap<String, Source>,
     /// How points are written; none where they are not.
     pub(super) writes: Option<Writes>,
+    /// Whether the table is to have triggers that tell of its writes.
+    #[serde(default)]
+    pub(super) trigger: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::store::pgvector::collections::Change;
 use crate::store::pgvector::link::Fault;
 use crate::store::pgvector::names::{self, CATALOGUE, literal};
+use crate::store::pgvector::outbox;
 use crate::store::pgvector::pool::Pool;
 use crate::wire::rest::CollectionConfig;
 
@@ -54,7 +55,8 @@ pub(in crate::store::pgvector) async fn settle(pool: &Pool, wanted: &Adoptions) 
         record(&change, name, found).await?;
     }
     change.commit(0).await?;
-    Ok(())
+    let names: Vec<&String> = fitted.iter().map(|(name, _)| *name).collect();
+    outbox::bring_in_line(pool, Some(&names)).await
 }
 
 async fn record(change: &Change<'_>, name: &str, found: &Fitted) -> Result<()> {
@@ -73,6 +75,7 @@ async fn record(change: &Change<'_>, name: &str, found: &Fitted) -> Result<()> {
         change
             .execute(&format!("create sequence {operations}"))
             .await?;
+        change.mark_schema(&[name]).await?;
         return Ok(());
     };
     let (cid, before): (i32, Option<String>) = (row.get(0), row.get(2));
@@ -102,7 +105,7 @@ async fn record(change: &Change<'_>, name: &str, found: &Fitted) -> Result<()> {
         "update {CATALOGUE}.collections set mapping = $2, epoch = qd.token() where cid = $1"
     );
     change.run(&sql, &[&cid, &mapping]).await?;
-    Ok(())
+    Ok(change.mark_schema(&[name]).await?)
 }
 
 fn size_of<'v>(
@@ -200,6 +203,7 @@ pub(super) async fn fit(pool: &Pool, name: &str, own: &Collection) -> Result<Fit
             conditions: plan.conditions,
             vectors,
             writes,
+            trigger: own.trigger == Some(true),
         },
         distances,
     })

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use deadpool_postgres::Transaction;
+use parking_lot::Mutex;
 use qdrant_edge::{
     Filter, OperationError, PayloadOps, PointId, PointInsertOperations, PointOperations,
     PointStructPersisted, UpdateMode, UpdateOperation, VectorOperations,
@@ -44,11 +45,13 @@ impl Shared {
             mapping,
             writes,
             transaction,
+            touched: Mutex::default(),
         };
         write
             .run("select qd.gate($1, $2, true)", &[&known.cid, &known.epoch])
             .await?;
         let missing = write.apply(operation).await?;
+        write.mark().await?;
         let sql = format!(
             "select pg_catalog.nextval('{}'::regclass)",
             known.operations()
@@ -73,6 +76,8 @@ pub(super) struct Write<'w> {
     pub(super) mapping: &'w Mapping,
     pub(super) writes: &'w Writes,
     transaction: Transaction<'w>,
+    /// The keys of the points that are written, and maybe of others.
+    touched: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Write<'_> {
@@ -83,6 +88,16 @@ impl Write<'_> {
 
     async fn run(&self, sql: &str, values: Refs<'_>) -> Result<(), Fault> {
         self.rows(sql, values).await.map(drop)
+    }
+
+    /// Marks what was written, where the collection is mirrored. The table's own triggers, if it has
+    /// any, do that once more.
+    async fn mark(&self) -> Result<(), Fault> {
+        let keys = std::mem::take(&mut *self.touched.lock());
+        let sql = "insert into qdc.outbox (cid, id) \
+                   select $1, k from unnest($2::bytea[]) k where qd.is_mirrored($3)";
+        self.run(sql, &[&self.known.cid, &keys, &self.known.name])
+            .await
     }
 
     /// A point that should be there and is not; the others are written.
@@ -136,6 +151,8 @@ impl Write<'_> {
         for row in self.rows(&sql, &params.refs()).await? {
             found.insert(ids::parse(row.get(0))?, row.get(1));
         }
+        let keys = ids::keys(found.keys().copied());
+        self.touched.lock().extend(keys);
         Ok(found)
     }
 
@@ -208,6 +225,8 @@ impl Write<'_> {
     }
 
     async fn insert(&self, points: Vec<Given>) -> Result<(), Fault> {
+        let new = ids::keys(points.iter().map(|point| point.id));
+        self.touched.lock().extend(new);
         let mut values = Values::default();
         let keys = match self.mapping.kind {
             KeyKind::Integer => {

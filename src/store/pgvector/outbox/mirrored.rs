@@ -4,16 +4,18 @@
 //! lock. So one table is done at a time, in a transaction of its own that gives up soon and is made
 //! anew, and a transaction that somebody left open holds up nobody but this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 use tracing::{info, warn};
 
-use crate::error::{ErrorKind, Origin, Result, Retry};
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::store::pgvector::collections::Change;
 use crate::store::pgvector::link::Fault;
 use crate::store::pgvector::names::LOCK_CLASS;
+use crate::store::pgvector::pool::Pool;
 use crate::store::pgvector::{Pgvector, Shared};
 
 const DOING: &str = "change what is mirrored";
@@ -50,7 +52,7 @@ impl Pgvector {
     pub async fn mirrored(&self, plan: MirrorPlan) -> Result<()> {
         self.shared.ready().await?;
         self.shared.plan_mirrors(&plan).await?;
-        self.shared.mirror_all().await
+        bring_in_line(&self.shared.pool, None).await
     }
 }
 
@@ -70,74 +72,99 @@ impl Shared {
         done.map_err(|error| Fault::unknown(DOING, error))?;
         Ok(())
     }
+}
 
-    /// Brings all tables in line with the plan.
-    async fn mirror_all(&self) -> Result<()> {
-        let began = Instant::now();
-        let (mut pause, mut tries) = (PAUSE, 0_u32);
-        loop {
-            let due = "select c.cid from qdc.collections c where qd.mirror(c.cid, 0) > 0";
-            let due = self.pool.query(DOING, due, &[]).await?;
-            let due: BTreeSet<i32> = due.iter().map(|row| row.get(0)).collect();
-            let mut blocked = None;
-            for cid in due {
-                match self.mirror_one(cid, tries).await {
-                    Ok(()) => info!(cid, "a collection's writes are marked as the plan says"),
-                    Err(fault) if is_passing(&fault) => blocked = Some((cid, fault)),
-                    Err(fault) => return Err(fault.into_error()),
-                }
-            }
-            let Some((cid, fault)) = blocked else {
-                return Ok(());
-            };
-            if began.elapsed() > self.pool.slow_timeout() {
-                let text = "somebody holds a table for too long; end the transaction that does";
-                let error = crate::error::Error::new(
-                    ErrorKind::Timeout,
-                    Origin::Pgvector,
-                    Retry::Safe,
-                    text,
-                );
-                return Err(error.with_source(fault.into_error()));
-            }
-            tries = tries.saturating_add(1);
-            if tries == STOPS_BUILDER_FROM {
-                warn!(
-                    cid,
-                    "somebody holds a table that is to be mirrored; it is tried again"
-                );
-            }
-            sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    /// All tables of a collection, one after the other.
-    async fn mirror_one(&self, cid: i32, tries: u32) -> Result<(), Fault> {
-        loop {
-            let mut client = self.pool.living(DOING).await?;
-            let change = self.change(&mut client).await?;
-            if tries >= STOPS_BUILDER_FROM {
-                change.stop_builder(cid).await?;
-            }
-            let patience = LOCK_PATIENCE.saturating_mul(tries.saturating_add(1));
-            let patience = patience.min(LOCK_PATIENCE_MAX).as_millis();
-            // The gate first, as whoever writes through a sidecar does. Nothing else is held but one
-            // table, so nobody waits for this in a circle.
-            change
-                .execute(&format!(
-                    "set local lock_timeout = {patience}; \
-                     select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, {cid})"
-                ))
-                .await?;
-            let due: Option<i32> = change.number("select qd.mirror($1, 1)", &[&cid]).await?;
-            let done = change.transaction.commit().await;
-            done.map_err(|error| Fault::undone(DOING, error))?;
-            if due.unwrap_or_default() <= 1 {
-                return Ok(());
+/// Gives the tables the triggers that they are to have, and no others: of all collections, or of
+/// these.
+pub(in crate::store::pgvector) async fn bring_in_line(
+    pool: &Pool,
+    only: Option<&[&String]>,
+) -> Result<()> {
+    let began = Instant::now();
+    let (mut pause, mut tries) = (PAUSE, 0_u32);
+    loop {
+        let due = "select c.cid, c.name, c.mapping::json ->> 'table' from qdc.collections c \
+                   where ($1::text[] is null or c.name = any($1)) and qd.mirror(c.cid, 0) > 0";
+        let due = pool.query(DOING, due, &[&only]).await?;
+        let mut blocked = None;
+        for row in &due {
+            let (cid, name): (i32, &str) = (row.get(0), row.get(1));
+            match mirror_one(pool, cid, tries).await {
+                Ok(()) => info!(
+                    collection = name,
+                    "its tables have the triggers that they need"
+                ),
+                Err(fault) if is_passing(&fault) => blocked = Some((name, fault)),
+                Err(fault) => return Err(denied(name, row.get(2), fault)),
             }
         }
+        let Some((name, fault)) = blocked else {
+            return Ok(());
+        };
+        if began.elapsed() > pool.slow_timeout() {
+            let text = "somebody holds a table for too long; end the transaction that does";
+            let error = Error::new(ErrorKind::Timeout, Origin::Pgvector, Retry::Safe, text);
+            return Err(error.with_source(fault.into_error()));
+        }
+        tries = tries.saturating_add(1);
+        if tries == STOPS_BUILDER_FROM {
+            warn!(
+                collection = name,
+                "somebody holds a table that is to have triggers; it is tried again"
+            );
+        }
+        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// All tables of a collection, one after the other.
+async fn mirror_one(pool: &Pool, cid: i32, tries: u32) -> Result<(), Fault> {
+    loop {
+        let mut client = pool.living(DOING).await?;
+        let transaction = pool.slow_transaction(&mut client, DOING).await?;
+        let change = Change { transaction };
+        if tries >= STOPS_BUILDER_FROM {
+            change.stop_builder(cid).await?;
+        }
+        let patience = LOCK_PATIENCE.saturating_mul(tries.saturating_add(1));
+        let patience = patience.min(LOCK_PATIENCE_MAX).as_millis();
+        // The gate first, as whoever writes through a sidecar does. Nothing else is held but one
+        // table, so nobody waits for this in a circle.
+        change
+            .execute(&format!(
+                "set local lock_timeout = {patience}; \
+                 select pg_catalog.pg_advisory_xact_lock({LOCK_CLASS}, {cid})"
+            ))
+            .await?;
+        let due: Option<i32> = change.number("select qd.mirror($1, 1)", &[&cid]).await?;
+        let done = change.transaction.commit().await;
+        done.map_err(|error| Fault::undone(DOING, error))?;
+        if due.unwrap_or_default() <= 1 {
+            return Ok(());
+        }
+    }
+}
+
+/// A table of somebody else's that may not be given triggers.
+fn denied(name: &str, table: Option<&str>, fault: Fault) -> Error {
+    let cure = match table {
+        Some(table) if fault.has_code(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            format!(
+                "this role may not make them; have its owner run: grant trigger on {table} to ROLE"
+            )
+        }
+        Some(_) if fault.has_code(&SqlState::WRONG_OBJECT_TYPE) => {
+            "it is no ordinary table".to_owned()
+        }
+        Some(_) | None => return fault.into_error(),
+    };
+    let text = format!(
+        "collections.{name}: the table {} is to have triggers (trigger = true), and {cure}, or remove \
+         trigger",
+        table.unwrap_or_default()
+    );
+    Error::settings(text).with_source(fault.into_error())
 }
 
 /// Somebody was in the way, or a table has gone meanwhile.

@@ -115,66 +115,147 @@ begin
   return null;
 end $$;
 
+-- The same for a table of somebody else's, whose ids are in the column `tg_argv[1]` and become keys
+-- as `tg_argv[2]` says. It must not be in the way of whoever writes: what cannot be marked, because
+-- the table has become another, has the collection compared whole. Rows that are not shown are marked
+-- too: to ask which are would be one more thing to go wrong.
+create or replace function qd.mark_adopted() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  _cid int := tg_argv[0]::int;
+  _key text := 't.' || tg_argv[1];
+  _rows text;
+begin
+  if to_regclass('qdc.outbox') is null or not coalesce(
+      (select qd.is_mirrored(c.name) from qdc.collections c where c.cid = _cid), false) then
+    return null;
+  end if;
+  if tg_op = 'TRUNCATE' then
+    perform qd.mark(m.what, c.name) from qdc.collections c,
+      (values ('d'::"char"), ('s'::"char")) m(what) where c.cid = _cid;
+    return null;
+  end if;
+  begin
+    _rows := 'select ' || case tg_argv[2]
+        when 'uuid' then '''\x01''::bytea || uuid_send(' || _key || ')'
+        when 'integer' then '''\x00''::bytea || int8send(' || _key || '::int8)'
+        else 'qd.text_id(' || _key || '::text)' end
+      || ' as id from %s t where ' || _key || ' is not null'
+      || case tg_argv[2] when 'integer' then ' and ' || _key || ' >= 0' else '' end;
+    execute 'insert into qdc.outbox (cid, id) select $1, r.id from ('
+      || replace(_rows, '%s', 'changed')
+      || case tg_op when 'UPDATE' then ' union ' || replace(_rows, '%s', 'was') else '' end
+      || ') r' using _cid;
+  exception when others then
+    perform qd.want_sweep(_cid, 'writes to its table cannot be marked');
+  end;
+  return null;
+end $$;
+
+-- Only we make triggers of these.
+revoke execute on function qd.mark_points(), qd.mark_old_id(), qd.mark_point_of(),
+  qd.mark_emptied(), qd.sweep_emptied(), qd.mark_adopted() from public;
+
 -- The triggers of one table, each as what stands between `create trigger NAME` and the function,
--- and the function. `of_points` tells the table of the points from one of vectors.
+-- and the function: of the table of the points, of one of vectors, of an adopted one (which may be
+-- that of several collections), and what tells of writes to such a one.
 --
 -- Our own writes touch the row of every point that they change, and say by `qd.own` who they are:
 -- for them nothing is done about the tables of vectors. That is asked row by row, and not once a
 -- statement, because a statement that could be asked for its rows would have to keep copies of them.
-create or replace function qd.marking(_cid int, _of_points boolean)
+create or replace function qd.marking(_cid int, _kind text)
 returns table (name text, event text, calls text)
 language sql stable as $$
-  select t.name, t.event, pg_catalog.format(t.calls, _cid) from (values
-    (true, 'outrigger_mark_insert', 'after insert on %s referencing new table as changed '
-      'for each statement', 'qd.mark_points(%L)'),
-    (true, 'outrigger_mark_update', 'after update on %s referencing new table as changed '
-      'for each statement', 'qd.mark_points(%L)'),
-    (true, 'outrigger_mark_delete', 'after delete on %s referencing old table as changed '
-      'for each statement', 'qd.mark_points(%L)'),
-    (true, 'outrigger_mark_id', 'after update of id on %s for each row '
-      'when (old.id is distinct from new.id)', 'qd.mark_old_id(%L)'),
-    (true, 'outrigger_mark_truncate', 'after truncate on %s for each statement',
-      'qd.mark_emptied(%L)'),
-    (false, 'outrigger_mark_row', 'after insert or update or delete on %s for each row '
+  select t.name, t.event, t.calls from qdc.collections c,
+    lateral (select format('qd.mark_adopted(%L, %L, %L)', _cid, c.mapping::json ->> 'key',
+      c.mapping::json ->> 'kind') as calls) a,
+    lateral (values
+    ('points', 'outrigger_mark_insert', 'after insert on %s referencing new table as changed '
+      'for each statement', format('qd.mark_points(%L)', _cid)),
+    ('points', 'outrigger_mark_update', 'after update on %s referencing new table as changed '
+      'for each statement', format('qd.mark_points(%L)', _cid)),
+    ('points', 'outrigger_mark_delete', 'after delete on %s referencing old table as changed '
+      'for each statement', format('qd.mark_points(%L)', _cid)),
+    ('points', 'outrigger_mark_id', 'after update of id on %s for each row '
+      'when (old.id is distinct from new.id)', format('qd.mark_old_id(%L)', _cid)),
+    ('points', 'outrigger_mark_truncate', 'after truncate on %s for each statement',
+      format('qd.mark_emptied(%L)', _cid)),
+    ('vectors', 'outrigger_mark_row', 'after insert or update or delete on %s for each row '
       'when (coalesce(pg_catalog.current_setting(''qd.own'', true), '''') = '''')',
-      'qd.mark_point_of(%L, ''qd_data.c%1$s'')'),
-    (false, 'outrigger_mark_truncate', 'after truncate on %s for each statement',
-      'qd.sweep_emptied(%L)')
-  ) t(of_points, name, event, calls) where t.of_points = _of_points
+      format('qd.mark_point_of(%L, ''qd_data.c%1$s'')', _cid)),
+    ('vectors', 'outrigger_mark_truncate', 'after truncate on %s for each statement',
+      format('qd.sweep_emptied(%L)', _cid)),
+    ('adopted', 'outrigger_mark_insert_' || _cid, 'after insert on %s '
+      'referencing new table as changed for each statement', a.calls),
+    ('adopted', 'outrigger_mark_update_' || _cid, 'after update on %s '
+      'referencing old table as was new table as changed for each statement', a.calls),
+    ('adopted', 'outrigger_mark_delete_' || _cid, 'after delete on %s '
+      'referencing old table as changed for each statement', a.calls),
+    ('adopted', 'outrigger_mark_truncate_' || _cid, 'after truncate on %s for each statement',
+      a.calls),
+    ('told', 'outrigger_written_' || _cid, 'after insert or update or delete or truncate on %s '
+      'for each statement', format('qd.written(%L)', _cid))
+  ) t(kind, name, event, calls)
+  where c.cid = _cid and t.kind = _kind
 $$;
 
--- Brings the triggers of a collection in line with whether it is mirrored, of `_max` tables at most;
--- how many tables there are to be changed, those included that were.
+-- The tables of a collection that have triggers of these kinds, or are to have them.
+create or replace function qd.marked_tables(_cid int)
+returns table (place pg_catalog.regclass, kind text, wanted boolean)
+language sql stable as $$
+  select r.oid::pg_catalog.regclass, case r.relname when 'c' || _cid then 'points' else 'vectors' end,
+    qd.is_mirrored(c.name)
+  from qdc.collections c, pg_catalog.pg_class r
+  where c.cid = _cid and r.relnamespace = 'qd_data'::pg_catalog.regnamespace and r.relkind = 'r'
+    and r.relname = any (array['c' || _cid] || array(
+      select pg_catalog.format('c%s_%s%s', _cid, case v.kind when 'dense' then 'v' when 'multi' then 'm'
+        else 's' end, v.vno) from qdc.vectors v where v.cid = _cid))
+  union all
+  -- The table may be another than before, or not be there any more.
+  select o.place::pg_catalog.regclass, k.kind, coalesce(o.place = a.place, false) and a.trigger
+    and (k.kind = 'told' or qd.is_mirrored(c.name))
+  from qdc.collections c,
+    lateral (select pg_catalog.to_regclass(c.mapping::json ->> 'table')::oid as place,
+      coalesce((c.mapping::json ->> 'trigger')::boolean, false) as trigger) a,
+    (values ('told'), ('adopted')) k(kind),
+    lateral (select a.place union select t.tgrelid from pg_catalog.pg_trigger t
+      where t.tgname in (select m.name from qd.marking(_cid, k.kind) m)) o(place)
+  where c.cid = _cid and c.mapping is not null and o.place is not null
+$$;
+
+-- Brings the triggers of a collection in line with what is to be told and marked, of `_max` tables
+-- at most; how many tables there are to be changed, those included that were.
 create or replace function qd.mirror(_cid int, _max int) returns int
 language plpgsql as $$
 declare
-  _wanted boolean := (select qd.is_mirrored(c.name) from qdc.collections c where c.cid = _cid);
   _due int := 0;
   _of record;
   _one record;
 begin
   for _of in
-    select r.oid::pg_catalog.regclass as place, r.relname = 'c' || _cid as of_points,
-      (select pg_catalog.count(*) from pg_catalog.pg_trigger t
-        where t.tgrelid = r.oid and t.tgname like 'outrigger\_mark\_%') as found
-    from pg_catalog.pg_class r join pg_catalog.pg_namespace n on n.oid = r.relnamespace
-    where n.nspname = 'qd_data' and r.relkind = 'r'
-      and r.relname ~ ('^c' || _cid || '(_[vms][0-9]+)?$')
-    order by r.relname
+    select m.place, m.kind, m.wanted, pg_catalog.count(*) as needed,
+      pg_catalog.count(t.tgname) as found
+    from qd.marked_tables(_cid) m
+      cross join lateral qd.marking(_cid, m.kind) n
+      left join pg_catalog.pg_trigger t on t.tgrelid = m.place and t.tgname = n.name
+    group by m.place, m.kind, m.wanted
+    order by m.kind, m.place
   loop
-    if _wanted then
-      continue when _of.found = (select pg_catalog.count(*) from qd.marking(_cid, _of.of_points));
-    else
-      continue when _of.found = 0;
-    end if;
+    continue when _of.found = case when _of.wanted then _of.needed else 0 end;
     _due := _due + 1;
     continue when _due > _max;
-    for _one in select * from qd.marking(_cid, _of.of_points) loop
-      if _wanted then
-        execute pg_catalog.format('create or replace trigger %I ' || _one.event
+    for _one in select * from qd.marking(_cid, _of.kind) loop
+      if _of.wanted then
+        execute format('create or replace trigger %I ' || _one.event
           || ' execute function ' || _one.calls, _one.name, _of.place);
       else
-        execute pg_catalog.format('drop trigger if exists %I on %s', _one.name, _of.place);
+        begin
+          execute format('drop trigger if exists %I on %s', _one.name, _of.place);
+        exception when insufficient_privilege then
+          -- They do nothing any more but to be there.
+          raise warning 'Outrigger may not drop its trigger % on %; have the owner do it',
+            _one.name, _of.place;
+        end;
       end if;
     end loop;
   end loop;
