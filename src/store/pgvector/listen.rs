@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::link::{self, Fault};
 use super::names::{CHANNEL, LIFE_CHANNEL, ROWS_CHANNEL};
+use super::outbox;
 use crate::error::Retry;
 use crate::store::Outside;
 use crate::task::{Group, Phase, Stop};
@@ -31,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(5);
 const SIGN_OF_LIFE_PATIENCE: Duration = Duration::from_secs(5);
+const TRIGGERS_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may take from its beginning until it listens.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -137,6 +139,7 @@ impl Listener {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.look_after_triggers().await;
             match self.tell_oneself().await {
                 // Where the pool has no connection to tell on, nothing is shown about this one: it
                 // is asked itself.
@@ -146,6 +149,29 @@ impl Listener {
                 }
                 told => told?,
             }
+        }
+    }
+
+    /// An adopted table that its owner has made anew has lost its triggers, and nothing tells. It is
+    /// looked for as often as answers of a table without triggers are kept.
+    async fn look_after_triggers(&self) {
+        let told = self.shared.adopted.iter();
+        let told = told.filter(|(_, own)| own.trigger == Some(true));
+        let names: Vec<&String> = told.map(|(name, _)| name).collect();
+        if names.is_empty() {
+            return;
+        }
+        let looked = timeout(TRIGGERS_PATIENCE, outbox::repair(&self.shared.pool, &names)).await;
+        let wrong = match looked {
+            Ok(Ok(wrong)) => wrong,
+            Ok(Err(error)) => {
+                debug!(error = %error.chain(), "the triggers of adopted tables cannot be looked after");
+                names.into_iter().cloned().collect()
+            }
+            Err(_elapsed) => names.into_iter().cloned().collect(),
+        };
+        for name in wrong {
+            self.outside.changed(Some(&name));
         }
     }
 

@@ -34,7 +34,7 @@ use crate::model::{Batch, Mark, PointKey, Subject};
 pub use lead::Lead;
 pub use mirrored::MirrorPlan;
 
-pub(super) use mirrored::bring_in_line;
+pub(super) use mirrored::{bring_in_line, repair};
 
 const DOING: &str = "read the outbox";
 const CLEARING: &str = "clear marks in the outbox";

@@ -234,6 +234,26 @@ fn the_triggers_of_a_table_go_when_the_setting_does() {
 }
 
 #[test]
+fn a_table_that_is_made_anew_gets_its_triggers_again_and_is_compared_whole() {
+    story(async {
+        let scene = Scene::with(TABLE).await;
+        let outbox = mirrored(&scene, TOLD).await;
+        let sidecar = scene.sidecar(&format!("cache.ttl = \"1h\"\n{TOLD}")).await;
+        until("answers are kept", async || {
+            read(&sidecar).await.1 == "hit-l1"
+        })
+        .await;
+        scene
+            .run(&format!("drop table mem0; {}", TABLE.replace(": 0", ": 9")))
+            .await;
+        until("the new one is read", async || read(&sidecar).await.0 == 9).await;
+        assert_eq!(triggers(&scene).await, 5);
+        let due = outbox.sweeps().await.unwrap();
+        assert_eq!(due[0].collection.as_deref(), Some("mem0"));
+    });
+}
+
+#[test]
 fn who_may_make_no_triggers_is_told_so_at_the_start() {
     story(async {
         let scene = Scene::with(TABLE).await;

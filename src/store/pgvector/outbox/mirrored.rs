@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::store::pgvector::collections::Change;
 use crate::store::pgvector::link::Fault;
 use crate::store::pgvector::names::LOCK_CLASS;
-use crate::store::pgvector::pool::Pool;
+use crate::store::pgvector::pool::{Pool, Step, Values};
 use crate::store::pgvector::{Pgvector, Shared};
 
 const DOING: &str = "change what is mirrored";
@@ -116,6 +116,31 @@ pub(in crate::store::pgvector) async fn bring_in_line(
         sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Gives adopted tables the triggers that they have lost, and says which they were. What was written
+/// meanwhile is not known: a mirrored one is to be compared whole.
+pub(in crate::store::pgvector) async fn repair(
+    pool: &Pool,
+    names: &[&String],
+) -> Result<Vec<String>> {
+    let due = "select c.name from qdc.collections c \
+               where c.name = any($1) and qd.mirror(c.cid, 0) > 0";
+    let rows = pool.query(DOING, due, &[&names]).await?;
+    let wrong: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    if wrong.is_empty() {
+        return Ok(wrong);
+    }
+    warn!(collections = ?wrong, "adopted tables have lost their triggers, which are made anew");
+    bring_in_line(pool, Some(&wrong.iter().collect::<Vec<_>>())).await?;
+    let mut values = Values::default();
+    let names = values.push(wrong.clone());
+    let sql = format!(
+        "select qd.want_sweep(c.cid, 'its table had lost its triggers') from qdc.collections c \
+         where c.name = any({names}) and qd.is_mirrored(c.name)"
+    );
+    pool.write(DOING, &[Step::new(sql, values)]).await?;
+    Ok(wrong)
 }
 
 /// All tables of a collection, one after the other.
