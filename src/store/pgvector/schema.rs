@@ -277,7 +277,9 @@ mod tests {
         let client = scratch.client().await;
         let older = "update qdc.install set format = 2; update qdc.state set version = 5; \
                      alter table qdc.collections alter column epoch set default 1; \
-                     drop function qd.changed, qd.token cascade";
+                     drop function qd.changed, qd.token cascade; \
+                     alter table qdc.state drop column mirrored; \
+                     drop table qdc.outbox, qdc.mirrored, qdc.dead_letters, qdc.sweeps";
         client.batch_execute(older).await.unwrap();
         scratch.store().probe().await.unwrap();
         let add = "insert into qdc.collections (name, config) values ('c', '{}') \
