@@ -6,6 +6,7 @@
 //! finished within `shutdown_grace`, and who is late is named.
 
 mod ears;
+mod modes;
 mod stores;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::metrics::{ListenerMetrics, Metrics};
+use crate::mode::{Changer, Fleet};
 use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls};
 use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
 use crate::store::{Embedded, check_vector_size};
@@ -50,6 +52,7 @@ pub struct Running {
     desk_stop: StopSender,
     grace: Duration,
     embedded: Vec<Arc<Embedded>>,
+    changer: Arc<Changer>,
 }
 
 /// How long the desk's own connections may take to end.
@@ -75,13 +78,17 @@ pub async fn start(settings: Settings) -> Result<Running> {
         embedded: Mutex::default(),
         pgvector: Mutex::default(),
     };
-    let router = Arc::new(making.router()?);
+    let clock = Clock::system();
+    let (control, table) = modes::found(&settings, clock.clone()).await?;
+    let router = modes::router(making.both()?, table)?;
     let embedded = making.embedded.into_inner();
     let pgvector = making.pgvector.into_inner();
     let cache = Cache::new(stores::cache_settings(&settings)?, metrics.cache.clone());
     let cache = Arc::new(cache);
+    let mut all_ears = Vec::new();
     for (role, store) in &pgvector {
-        let ears = Ears::new(Arc::clone(&cache));
+        let ears = Ears::new(Arc::clone(&cache), Arc::clone(&router), *role);
+        all_ears.push(Arc::clone(&ears));
         let handles = metrics.store(*role);
         store.start(&tasks, stop.clone(), ears, handles).await?;
     }
@@ -93,8 +100,23 @@ pub async fn start(settings: Settings) -> Result<Running> {
             check_vector_size(store.as_ref(), size).await?;
         }
     }
-    let mode = router.snapshot().mode;
-    metrics.mode_in_force("*", mode);
+    let passage = modes::passage(&settings, control.as_ref(), &metrics);
+    modes::show(&metrics, &router.snapshot());
+    let fleet = Fleet::new(
+        control,
+        Arc::clone(&router),
+        Arc::clone(&passage),
+        admin_address.to_string(),
+        modes::on_swap(&cache, &metrics, all_ears),
+    );
+    let changing = modes::Changing {
+        settings: &settings,
+        fleet,
+        tasks: &desk_tasks,
+        stop: &desk_stop,
+    };
+    let changer = changing.join().await?;
+    let mode = router.snapshot().table().mode;
 
     let listeners = Listeners {
         settings: &settings,
@@ -107,11 +129,11 @@ pub async fn start(settings: Settings) -> Result<Running> {
         stop: &desk_stop,
     };
     let tls = listeners.tls(&metrics)?;
-    let clock = Clock::system();
     // With the desk's, which end last: what is written while the proxy drains is told.
     cache.start(&desk_tasks, &desk_stop);
     let proxy_edge = proxy::edge(ProxyParts {
         router: Arc::clone(&router),
+        passage,
         cache: Arc::clone(&cache),
         tasks: tasks.clone(),
         clock: clock.clone(),
@@ -130,17 +152,17 @@ pub async fn start(settings: Settings) -> Result<Running> {
             settings.server.body_timeout,
             Arc::clone(&metrics),
         ),
-        deadlines: Deadlines {
-            read: settings.primary.read_timeout,
-            write: settings.primary.write_timeout,
-            slow: settings.primary.slow_timeout,
-        },
+        deadlines: [
+            deadlines(&settings.primary),
+            deadlines(settings.secondary.as_ref().unwrap_or(&settings.primary)),
+        ],
         requests_max: settings.server.requests_max,
         metrics: Arc::clone(&metrics),
         instance: instance_name(),
     });
     let admin_edge = admin::edge(admin::Desk {
         router,
+        changer: Arc::clone(&changer),
         cache,
         metrics: Arc::clone(&metrics),
         groups: [tasks.clone(), desk_tasks.clone()],
@@ -181,7 +203,16 @@ pub async fn start(settings: Settings) -> Result<Running> {
         desk_stop: desk_stop_sender,
         grace,
         embedded,
+        changer,
     })
+}
+
+fn deadlines(of: &config::Store) -> Deadlines {
+    Deadlines {
+        read: of.read_timeout,
+        write: of.write_timeout,
+        slow: of.slow_timeout,
+    }
 }
 
 impl Running {
@@ -209,6 +240,11 @@ impl Running {
         if let Err(error) = crate::task::spawn_blocking("close", close).await {
             warn!(%error, "the store was not closed in good order");
         }
+    }
+
+    /// What the modes are changed with.
+    pub fn changer(&self) -> &Arc<Changer> {
+        &self.changer
     }
 
     /// What is alive, by name; for tests that count leaks.

@@ -6,6 +6,7 @@
 //! set.
 
 mod cache;
+mod mode;
 mod status;
 
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{self, Metrics};
-use crate::mode::Router;
+use crate::mode::{Changer, Router};
 use crate::net::{Arrival, Body, Edge};
 use crate::proxy::respond::{self, Health};
 use crate::task::{Group, Phase, Stop};
@@ -35,6 +36,7 @@ const PROBE_WITHIN: Duration = Duration::from_millis(900);
 /// What the desk shows.
 pub struct Desk {
     pub router: Arc<Router>,
+    pub changer: Arc<Changer>,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
     /// Whose tasks are shown.
@@ -60,7 +62,8 @@ pub fn edge(desk: Desk) -> Edge {
 impl Desk {
     async fn answer(&self, arrival: Arrival) -> Response<Body> {
         let request = &arrival.request;
-        let path = request.uri().path().trim_end_matches('/');
+        let path = request.uri().path().trim_end_matches('/').to_owned();
+        let path = path.as_str();
         let is_get = request.method() == Method::GET;
         match path {
             "/healthz" if is_get => return respond::health(Health::Well, "outrigger runs"),
@@ -76,6 +79,13 @@ impl Desk {
                 self.metrics.render(&Group::live_in(&self.groups)),
             ),
             "/api/status" if is_get => respond::json(&self.status().await),
+            "/api/mode" if is_get => respond::json(&mode::state(&self.changer)),
+            "/api/mode" if request.method() == Method::PUT => {
+                mode::set(&self.changer, arrival.request).await
+            }
+            "/api/mode/history" if is_get => {
+                mode::history(&self.changer, request.uri().query()).await
+            }
             "/api/cache" if is_get => {
                 respond::json(&cache::state(&self.cache, &self.metrics.cache))
             }
@@ -85,7 +95,8 @@ impl Desk {
             "/api/cache/estimate" if is_get => respond::json(&cache::estimate(&self.cache)),
             _ => {
                 let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, \
-                            /api/status, /api/cache (also DELETE) and /api/cache/estimate";
+                            /api/status, /api/mode (also PUT), /api/mode/history, /api/cache \
+                            (also DELETE) and /api/cache/estimate";
                 let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
                 respond::error(&error).response
             }
@@ -117,22 +128,21 @@ impl Desk {
         if self.stop.phase() > Phase::Running {
             return respond::health(Health::Unwell, "shutting down");
         }
-        let snapshot = self.router.snapshot();
-        match snapshot.authority.probe(PROBE_WITHIN).await {
-            Ok(()) => respond::health(Health::Well, format!("ready, mode {}", snapshot.mode)),
+        let plan = Arc::clone(self.router.snapshot().plan(None));
+        match plan.authority.probe(PROBE_WITHIN).await {
+            Ok(()) => respond::health(Health::Well, format!("ready, mode {}", plan.mode)),
             Err(error) => respond::health(Health::Unwell, format!("not ready: {}", error.chain())),
         }
     }
 
     async fn status(&self) -> serde_json::Value {
-        let snapshot = self.router.snapshot();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "started_at": self.started_at,
             "now": self.clock.now_text(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "listen": self.listen,
-            "mode": { "mode": snapshot.mode.as_str(), "epoch": snapshot.epoch },
+            "mode": mode::state(&self.changer),
             "stores": status::stores(self.router.stores(), PROBE_WITHIN).await,
             "requests_in_flight": self.metrics.in_flight.get(),
             "tasks": Group::live_in(&self.groups),

@@ -12,8 +12,8 @@ use crate::cache::{CacheSettings, CollectionPolicy, Company, Policy, RedisSettin
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::metrics::{Gauge, Metrics};
-use crate::mode::{Router, Stores};
-use crate::model::{Mode, Role, StoreKind};
+use crate::mode::Stores;
+use crate::model::{Role, StoreKind};
 use crate::net::{self, Upstream, UpstreamSettings};
 use crate::store::{
     BreakerSettings, Embedded, Guarded, Pgvector, PgvectorSettings, Qdrant, QdrantSettings, Rest,
@@ -34,23 +34,13 @@ pub(super) struct Making<'s> {
 }
 
 impl Making<'_> {
-    pub(super) fn router(&self) -> Result<Router> {
-        let mode = self.settings.mode.unwrap_or(Mode::PrimaryOnly);
-        if mode != Mode::PrimaryOnly {
-            return Err(Error::settings(format!(
-                "mode = \"{mode}\" is not served by this version of Outrigger; \
-                 set mode = \"primary_only\""
-            )));
-        }
+    pub(super) fn both(&self) -> Result<Stores> {
         let secondary = self.settings.secondary.as_ref();
-        let stores = Stores {
+        Ok(Stores {
             primary: self.store(&self.settings.primary, Role::Primary)?,
             secondary: secondary
                 .map(|of| self.store(of, Role::Secondary))
                 .transpose()?,
-        };
-        Router::new(stores, mode).ok_or_else(|| {
-            Error::settings(format!("mode = \"{mode}\" needs a store that is not set"))
         })
     }
 
@@ -64,7 +54,7 @@ impl Making<'_> {
                 Arc::new(Qdrant::new(upstream, own, handles.clone(), splits))
             }
             StoreKind::Embedded => {
-                let engine = Arc::new(Embedded::open(&self.settings.data_dir)?);
+                let engine = Arc::new(Embedded::open(&self.settings.folder(role))?);
                 self.embedded.lock().push(Arc::clone(&engine));
                 Arc::new(Rest::new(engine, self.settings.qdrant_version.clone()))
             }

@@ -38,7 +38,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::metrics::{CacheMetrics, Tier};
-use crate::model::Operation;
+use crate::model::{Operation, Role};
 
 use entry::{Entry, Heads};
 use flight::{Arrived, Boarding, Flights, Passenger, Pilot};
@@ -404,11 +404,11 @@ impl Cache {
         self.metrics.bypassed(reason.as_str());
     }
 
-    /// The aliases as this caller was told them, if that still holds. Inside, `None`: they cannot
+    /// The aliases as this caller was told them by a store, if that still holds. Inside, `None`: they cannot
     /// be had.
-    pub fn names(&self, asker: Asker) -> Option<Option<Arc<Names>>> {
+    pub fn names(&self, asker: Asker, store: Role) -> Option<Option<Arc<Names>>> {
         self.views
-            .get(asker, |seen| self.generations.in_force(seen))
+            .get((asker, store), |seen| self.generations.in_force(seen))
     }
 
     /// What has to be in force for a list of aliases to hold; to be taken before it is asked for.
@@ -419,7 +419,7 @@ impl Cache {
 
     pub fn remember(
         &self,
-        asker: Asker,
+        (asker, store): (Asker, Role),
         names: Option<Names>,
         before: BeforeNames,
     ) -> Option<Arc<Names>> {
@@ -428,7 +428,7 @@ impl Cache {
             names.hold_while = seen.clone();
             Arc::new(names)
         });
-        self.views.put(asker, names.clone(), seen);
+        self.views.put((asker, store), names.clone(), seen);
         names
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::generation::Seen;
 use super::key::Asker;
+use crate::model::Role;
 
 /// As long as nothing here moves an alias, its name is looked up again after this.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -73,9 +74,9 @@ impl Names {
     }
 }
 
-/// What callers were told.
+/// What callers were told, by which store.
 #[derive(Default)]
-pub(super) struct Views(Mutex<HashMap<Asker, View>>);
+pub(super) struct Views(Mutex<HashMap<(Asker, Role), View>>);
 
 struct View {
     /// `None`: the caller may not list aliases.
@@ -88,11 +89,11 @@ impl Views {
     /// What this caller was told, if that still holds: outside `None`, it has to be asked.
     pub(super) fn get(
         &self,
-        asker: Asker,
+        whose: (Asker, Role),
         in_force: impl FnOnce(&Seen) -> bool,
     ) -> Option<Option<Arc<Names>>> {
         let views = self.0.lock();
-        let view = views.get(&asker)?;
+        let view = views.get(&whose)?;
         let holds = view.asked_at.elapsed() < REMEMBERED && in_force(&view.seen);
         holds.then(|| view.names.clone())
     }
@@ -105,14 +106,14 @@ impl Views {
         all.chain([name]).map(str::to_owned).collect()
     }
 
-    pub(super) fn put(&self, asker: Asker, names: Option<Arc<Names>>, seen: Seen) {
+    pub(super) fn put(&self, whose: (Asker, Role), names: Option<Arc<Names>>, seen: Seen) {
         let mut views = self.0.lock();
         if views.len() >= ASKERS_MAX {
             views.clear();
         }
         let asked_at = Instant::now();
         views.insert(
-            asker,
+            whose,
             View {
                 names,
                 seen,
@@ -152,8 +153,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_caller_was_told_holds_for_that_caller_and_for_a_while() {
         let views = Views::default();
-        let told = |asker, holds| views.get(Asker(asker), |_| holds);
-        views.put(Asker(1), None, Seen::default());
+        let told = |asker, holds| views.get((Asker(asker), Role::Primary), |_| holds);
+        views.put((Asker(1), Role::Primary), None, Seen::default());
         assert!(told(1, true).is_some());
         assert!(told(2, true).is_none());
         assert!(told(1, false).is_none(), "a name has moved");

@@ -42,6 +42,12 @@ impl Cache {
         }
     }
 
+    /// Whatever was read before is out of force: a name may mean another collection, or be read
+    /// from another store.
+    pub fn renew_all(&self) {
+        self.generations.renew_all();
+    }
+
     /// Lets go of what is kept of one collection, under any name that a caller has for it.
     pub fn clear_collection(&self, name: &str) {
         let names = self.views.all_of(name);

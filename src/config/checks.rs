@@ -3,11 +3,13 @@
 //! A check that needs a value which was already found wrong is left out: it would only complain
 //! about what stands in its place.
 
+use std::path::PathBuf;
+
 use super::mistake::Mistake;
 use super::raw::Key;
 use super::secret::Secret;
 use super::settings::{Adopt, Settings, Store};
-use crate::model::{Mode, StoreKind};
+use crate::model::{Mode, Role, StoreKind};
 
 pub(super) struct Checks<'s> {
     settings: &'s Settings,
@@ -206,12 +208,18 @@ impl Checks<'_> {
                 );
             }
             (None, None) if primary.kind == StoreKind::Embedded => {
-                let problem = "is embedded, as is the primary: that is one store".to_owned();
-                self.add(
-                    "secondary.kind",
-                    problem,
-                    "allowed: qdrant, pgvector".to_owned(),
-                );
+                let [one, other] = [Role::Primary, Role::Secondary].map(|role| {
+                    let folder = settings.folder(role);
+                    folder.components().collect::<PathBuf>()
+                });
+                if one == other {
+                    let problem = format!(
+                        "{} is the folder of the primary, which is embedded too",
+                        other.display()
+                    );
+                    let cure = "give each a folder of its own".to_owned();
+                    self.add("secondary.path", problem, cure);
+                }
             }
             (Some(_) | None, Some(_) | None) => {}
         }
@@ -322,9 +330,17 @@ mod tests {
             ],
             &[same],
         );
+        let embedded = ["PRIMARY.KIND=embedded", "SECONDARY.KIND=embedded"];
+        check(&embedded, &[]);
+        let same = "is the folder of the primary, which is embedded too";
+        let [one, other] = embedded;
         check(
-            &["PRIMARY.KIND=embedded", "SECONDARY.KIND=embedded"],
-            &["secondary.kind: is embedded, as is the primary: that is one store"],
+            &[one, other, "PRIMARY.PATH=a/./b", "SECONDARY.PATH=a/b/"],
+            &[&format!("secondary.path: a/b {same}")],
+        );
+        check(
+            &[one, other, "DATA_DIR=d", "PRIMARY.PATH=d/secondary"],
+            &[&format!("secondary.path: d/secondary {same}")],
         );
     }
 }

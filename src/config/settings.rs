@@ -22,6 +22,7 @@ const COLLECTION_SERVED: [&str; 14] = [
     "discriminator",
     "distance",
     "id",
+    "mode",
     "payload",
     "size",
     "source",
@@ -34,15 +35,14 @@ const COLLECTION_SERVED: [&str; 14] = [
 ];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 9] = [
+const NOT_SERVED_YET: [&str; 8] = [
     "control",
     "embeddings",
-    "fence_timeout",
     "filter_write_max_ids",
     "grpc_listen",
     "mirror",
     "primary.grpc_url",
-    "secondary",
+    "secondary.grpc_url",
     "shadow",
 ];
 
@@ -85,6 +85,15 @@ impl Settings {
         }
     }
 
+    /// The folder of an embedded store.
+    pub fn folder(&self, role: Role) -> PathBuf {
+        let own = self.store(role).and_then(|store| store.path.clone());
+        own.unwrap_or_else(|| match role {
+            Role::Primary => self.data_dir.clone(),
+            Role::Secondary => self.data_dir.join(role.as_str()),
+        })
+    }
+
     /// The collections that are tables of others.
     pub fn adopted(&self) -> BTreeMap<String, Collection> {
         let adopted = self.collections.iter().filter(|(_, own)| own.is_adopted());
@@ -96,7 +105,6 @@ impl Settings {
     /// The keys that somebody set and that this version does not act on: the start warns of them.
     pub fn not_served_yet(&self) -> Vec<String> {
         let is_idle = |key: &&String| {
-            // Of what a collection has of its own, the mode is not served.
             if let Some(own) = key.strip_prefix("collections.") {
                 let field = own.rsplit('.').next().unwrap_or_default();
                 return !COLLECTION_SERVED.contains(&field) && !own.contains(".vectors.");
@@ -138,6 +146,8 @@ pub struct Store {
     pub kind: StoreKind,
     /// Present unless the store is embedded.
     pub url: Option<StoreUrl>,
+    /// Of an embedded one only. Absent: see [`Settings::folder`].
+    pub path: Option<PathBuf>,
     /// Of a Qdrant only.
     pub grpc_url: Option<StoreUrl>,
     /// Of a Qdrant only. Absent: the client's own key is passed on.

@@ -17,7 +17,8 @@ const QDRANT_GRPC: &str = "http://HOST:PORT or https://, 6334 where no port is g
 const POSTGRES: &str = "postgres://USER@HOST/DATABASE";
 
 /// Keys that only some kinds of store have.
-const OF_KINDS: [(&str, &[StoreKind]); 5] = [
+const OF_KINDS: [(&str, &[StoreKind]); 6] = [
+    ("path", &[StoreKind::Embedded]),
     ("url", &[StoreKind::Qdrant, StoreKind::Pgvector]),
     ("grpc_url", &[StoreKind::Qdrant]),
     ("api_key", &[StoreKind::Qdrant]),
@@ -73,6 +74,7 @@ fn read(section: &mut Section<'_, '_>, kind: Option<StoreKind>) -> Store {
     Store {
         kind: kind.unwrap_or(StoreKind::Embedded),
         url,
+        path: section.maybe_path("path"),
         grpc_url: section.maybe_url("grpc_url", QDRANT_GRPC, |text| {
             StoreUrl::parse_qdrant(text, QDRANT_GRPC_PORT)
         }),

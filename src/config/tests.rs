@@ -356,7 +356,7 @@ fn what_is_set_and_does_nothing_yet_is_named() {
     let settings = loaded("idle", text, &[("REDIS_URL", "redis://h")])
         .unwrap()
         .settings;
-    let expected = ["collections.a.mode", "primary.grpc_url"];
+    let expected = ["primary.grpc_url"];
     assert_eq!(settings.not_served_yet(), expected);
 }
 

@@ -166,6 +166,8 @@ pub struct Metrics {
     breaker: Family<TargetLabel, Gauge>,
     mode: Family<ModeLabels, Gauge>,
     pub mode_epoch: Gauge,
+    pub fence_seconds: Histogram,
+    pub held_writes: Counter,
     tasks: Family<NameLabel, Gauge>,
     tls_reloads: Family<OutcomeLabel, Counter>,
 }
@@ -221,6 +223,8 @@ impl Metrics {
             breaker: put(&mut registry, &names::BREAKER_STATE),
             mode: put(&mut registry, &names::MODE),
             mode_epoch: put(&mut registry, &names::MODE_EPOCH),
+            fence_seconds: put_with(&mut registry, &names::FENCE_SECONDS, histogram()),
+            held_writes: put(&mut registry, &names::HELD_WRITES),
             tasks: put(&mut registry, &names::TASKS),
             tls_reloads: put(&mut registry, &names::TLS_RELOADS),
             registry,

@@ -96,6 +96,10 @@ names! {
         "1 for the mode in force; collection is * for the whole sidecar.";
     MODE_EPOCH = "mode_epoch" []
         "Raised by every change of mode.";
+    FENCE_SECONDS = "mode_fence_seconds" []
+        "How long writes were held for a change of mode.";
+    HELD_WRITES = "mode_held_writes_total" []
+        "Writes that waited for a change of mode.";
     TASKS = "tasks" ["name"]
         "Tasks alive now.";
     TLS_RELOADS = "tls_reloads_total" ["outcome"]

@@ -1,68 +1,21 @@
-//! The mode in force, and the stores it speaks of.
+//! The modes in force, and how they are changed while traffic flows.
 //!
-//! A request takes one `Snapshot` at its start and lives by it to its end. The router is the only
-//! holder of the present value; whoever changes it swaps it whole.
+//! `Router` has what a request goes by, `Passage` is the gate that writes go through and the fence
+//! closes, `control` keeps the truth of it all, `Fleet` is this sidecar among those that share
+//! that truth (its header says why two authorities never coexist), and `Changer` makes a change.
 
-use std::sync::Arc;
+mod change;
+pub mod control;
+mod fleet;
+mod lease;
+mod passage;
+mod router;
+mod table;
 
-use arc_swap::ArcSwap;
-
-use crate::model::{Mode, Role};
-use crate::store::Store;
-
-/// The two stores, by role.
-#[derive(Clone)]
-pub struct Stores {
-    pub primary: Arc<dyn Store>,
-    pub secondary: Option<Arc<dyn Store>>,
-}
-
-impl Stores {
-    pub fn get(&self, role: Role) -> Option<&Arc<dyn Store>> {
-        match role {
-            Role::Primary => Some(&self.primary),
-            Role::Secondary => self.secondary.as_ref(),
-        }
-    }
-}
-
-/// What one request lives by.
-pub struct Snapshot {
-    pub mode: Mode,
-    pub epoch: u64,
-    /// The store that answers reads and is written first.
-    pub authority: Arc<dyn Store>,
-    pub authority_role: Role,
-}
-
-pub struct Router {
-    stores: Stores,
-    current: ArcSwap<Snapshot>,
-}
-
-impl Router {
-    /// `None` when the mode's authority is a store that is not configured.
-    pub fn new(stores: Stores, mode: Mode) -> Option<Self> {
-        let authority_role = mode.authority();
-        let authority = Arc::clone(stores.get(authority_role)?);
-        let snapshot = Snapshot {
-            mode,
-            epoch: 0,
-            authority,
-            authority_role,
-        };
-        Some(Self {
-            stores,
-            current: ArcSwap::from_pointee(snapshot),
-        })
-    }
-
-    /// One per request: two loads may see two modes.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.current.load_full()
-    }
-
-    pub fn stores(&self) -> &Stores {
-        &self.stores
-    }
-}
+pub use change::{
+    Changer, Done, Drain, Hindrance, ModeFuture, NotDone, Readiness, Standing, Unfollowed, Wish,
+};
+pub use fleet::{Fleet, LEASE, OnSwap};
+pub use passage::{Fence, Passage, Permit, needs_permit};
+pub use router::{Plan, Router, Snapshot, Stores};
+pub use table::Table;

@@ -1,6 +1,7 @@
 //! Which way a call goes: the foot of the stack.
 //!
-//! A call takes one snapshot of the mode here and lives by it to its end.
+//! A call takes one snapshot of the mode here and lives by it to its end. Whatever is not known to
+//! read takes a permit first, and keeps it until it has ended: the fence waits for it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,9 +14,10 @@ use tracing::{debug, warn};
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
-use super::{marks, pass, read, respond, unkept, write};
+use super::{marks, pass, read, respond, route, unkept, write};
 use crate::cache::Policy;
 use crate::error::{Error, Origin, Result};
+use crate::mode::needs_permit;
 use crate::model::Class;
 
 #[derive(Clone)]
@@ -44,21 +46,28 @@ impl Service<Call> for Journey {
 }
 
 async fn travel(parts: &Arc<ProxyParts>, mut call: Call) -> Result<Answer> {
+    // Before the snapshot: who has been held goes by the mode that came out.
+    let permit = if needs_permit(call.operation) && !call.is_preflight() {
+        Some(parts.passage.enter().await?)
+    } else {
+        parts.passage.reading().await;
+        None
+    };
     let snapshot = parts.router.snapshot();
+    let plan = route::plan(parts, &snapshot, &call).await?;
     let may_be_kept = parts.cache.is_on() && Policy::keeps(call.operation);
     if !may_be_kept {
         marks::put(&mut call.head.headers, &call.marks);
     }
-    if !parts.cache.is_on() {
-        let may_change = may_change(&call);
-        return unkept::unkept(parts, &snapshot, call, may_change).await;
-    }
-    if may_be_kept {
-        read::read(parts, snapshot, call).await
-    } else if may_change(&call) {
-        write::write(parts, snapshot, call).await
-    } else {
-        pass::pass(parts, &snapshot, call).await
+    match permit {
+        Some(permit) if may_change(&call) && parts.cache.is_on() => {
+            write::write(parts, plan, call, permit).await
+        }
+        Some(permit) if may_change(&call) => unkept::write(parts, plan, call, permit).await,
+        Some(permit) => pass::pass(parts, &plan, call, Some(&permit)).await,
+        None if may_be_kept => read::read(parts, &snapshot, plan, call).await,
+        None if parts.cache.is_on() => pass::pass(parts, &plan, call, None).await,
+        None => unkept::read(parts, &snapshot, &plan, call).await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The layer stack, in one place, outermost first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -17,7 +18,8 @@ use super::shed::ShedLayer;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::mode::Router;
+use crate::mode::{Passage, Plan, Router};
+use crate::model::{Operation, Role};
 use crate::net::Edge;
 use crate::task::Group;
 
@@ -30,19 +32,38 @@ pub const LARGE_ANSWERS_MAX: usize = 64;
 /// What the proxy is made of.
 pub struct ProxyParts {
     pub router: Arc<Router>,
+    /// What every write goes through.
+    pub passage: Arc<Passage>,
     pub cache: Arc<Cache>,
     /// Owns what goes on after its client has gone.
     pub tasks: Group,
     pub clock: Clock,
     pub keys: Keys,
     pub bodies: BodyLimits,
-    pub deadlines: Deadlines,
+    /// Of calls to the primary, and to the secondary.
+    pub deadlines: [Deadlines; 2],
     pub requests_max: usize,
     pub metrics: Arc<Metrics>,
     /// How many answers beyond the usual length are gathered to be kept, at one time.
     pub large_answers: Semaphore,
     /// Tells this sidecar from every other one.
     pub instance: HeaderValue,
+}
+
+impl ProxyParts {
+    /// How long the store that this plan asks may take.
+    pub(super) fn patience(
+        &self,
+        plan: &Plan,
+        operation: Operation,
+        query: Option<&str>,
+    ) -> Duration {
+        let [primary, secondary] = &self.deadlines;
+        match plan.authority_role {
+            Role::Primary => primary.of(operation, query),
+            Role::Secondary => secondary.of(operation, query),
+        }
+    }
 }
 
 /// The edge service: clones of it serve the connections.

@@ -15,6 +15,7 @@ mod names;
 mod pass;
 mod read;
 pub mod respond;
+mod route;
 mod shed;
 mod tenants;
 mod unkept;

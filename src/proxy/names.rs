@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::layers::ProxyParts;
 use crate::cache::{Asker, Names};
-use crate::mode::Snapshot;
+use crate::mode::Plan;
 use crate::model::Operation;
 use crate::net::Body;
 use crate::store::PassCall;
@@ -24,12 +24,12 @@ const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// the caller may not know, or the store does not say.
 pub(super) async fn told(
     parts: &ProxyParts,
-    snapshot: &Snapshot,
+    plan: &Plan,
     asker: Asker,
     head: &Parts,
     patience: Duration,
 ) -> Option<Arc<Names>> {
-    if let Some(known) = parts.cache.names(asker) {
+    if let Some(known) = parts.cache.names(asker, plan.authority_role) {
         return known;
     }
     let before = parts.cache.before_names();
@@ -51,7 +51,7 @@ pub(super) async fn told(
         body: Body::empty(),
         deadline: Instant::now() + patience,
     };
-    let (head, body) = snapshot.authority.pass(call).await.ok()?.into_parts();
+    let (head, body) = plan.authority.pass(call).await.ok()?.into_parts();
     let names = if head.status == StatusCode::OK {
         let body = body.gathered(LIST_BYTES_MAX).await.ok()?;
         let list = body.as_bytes()?;
@@ -59,5 +59,7 @@ pub(super) async fn told(
     } else {
         None
     };
-    parts.cache.remember(asker, names, before)
+    parts
+        .cache
+        .remember((asker, plan.authority_role), names, before)
 }

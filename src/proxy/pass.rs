@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::mode::Snapshot;
+use crate::mode::{Permit, Plan};
 use crate::model::{Class, Operation};
 use crate::net::Body;
 use crate::store::PassCall;
@@ -54,15 +56,23 @@ impl Deadlines {
     }
 }
 
-/// Hands a call on.
-pub(super) async fn pass(parts: &ProxyParts, snapshot: &Snapshot, call: Call) -> Result<Answer> {
-    let call = taken_in(parts, call).await?;
-    send(snapshot, call).await
+/// Hands a call on. With a permit, it counts as a write.
+pub(super) async fn pass(
+    parts: &ProxyParts,
+    plan: &Plan,
+    call: Call,
+    permit: Option<&Permit>,
+) -> Result<Answer> {
+    let call = taken_in(parts, plan, call).await?;
+    match permit {
+        Some(permit) => send_write(plan, call, permit).await,
+        None => send(plan, call).await,
+    }
 }
 
 /// Reads as much of the body as is read before the store is asked.
-pub(super) async fn taken_in(parts: &ProxyParts, call: Call) -> Result<PassCall> {
-    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+pub(super) async fn taken_in(parts: &ProxyParts, plan: &Plan, call: Call) -> Result<PassCall> {
+    let patience = parts.patience(plan, call.operation, call.head.uri.query());
     let taking = parts.bodies.take_in(call.operation, call.body);
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
@@ -74,8 +84,12 @@ pub(super) async fn taken_in(parts: &ProxyParts, call: Call) -> Result<PassCall>
 }
 
 /// The same, but whole up to the length of a question: somebody wants to know what it says.
-pub(super) async fn taken_in_to_be_read(parts: &ProxyParts, call: Call) -> Result<PassCall> {
-    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+pub(super) async fn taken_in_to_be_read(
+    parts: &ProxyParts,
+    plan: &Plan,
+    call: Call,
+) -> Result<PassCall> {
+    let patience = parts.patience(plan, call.operation, call.head.uri.query());
     let taking = parts.bodies.take_question(call.operation, call.body);
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
@@ -98,7 +112,45 @@ pub(super) async fn in_time(
     taken.map_err(|_elapsed| too_slow())?
 }
 
-pub(super) async fn send(snapshot: &Snapshot, call: PassCall) -> Result<Answer> {
-    let answer = snapshot.authority.pass(call).await?;
-    Ok(Answer::of_store(answer, snapshot.authority_role))
+pub(super) async fn send(plan: &Plan, call: PassCall) -> Result<Answer> {
+    let answer = plan.authority.pass(call).await?;
+    Ok(Answer::of_store(answer, plan.authority_role))
+}
+
+/// Sends a write, unless the sidecar has lost touch since it began. If that has happened when the
+/// answer comes, nobody is told that it was done: the modes may have changed without us.
+pub(super) async fn send_write(plan: &Plan, call: PassCall, permit: &Permit) -> Result<Answer> {
+    permit.check()?;
+    let answer = send(plan, call).await?;
+    match permit.check() {
+        Ok(()) => Ok(answer),
+        Err(error) => {
+            let doing = "this write was sent, and may have been made";
+            let (kind, retry) = (ErrorKind::Busy, Retry::OutcomeUnknown);
+            Err(Error::new(kind, Origin::Proxy, retry, doing).with_source(error))
+        }
+    }
+}
+
+/// Runs a write that has been read in full in a task of its own, with all that it holds: a client
+/// that hangs up leaves nobody guessing.
+pub(super) async fn to_its_end(
+    parts: &ProxyParts,
+    is_whole: bool,
+    work: impl Future<Output = Result<Answer>> + Send + 'static,
+) -> Result<Answer> {
+    if !is_whole {
+        return work.await;
+    }
+    let (tells, told) = oneshot::channel();
+    let work = async move {
+        // Whoever asked may be gone.
+        let _gone = tells.send(work.await);
+    };
+    parts.tasks.spawn("write", work.in_current_span());
+    told.await.unwrap_or_else(|_panicked| {
+        let text = "a bug ended this write; the log has the place";
+        let (kind, retry) = (ErrorKind::Internal, Retry::OutcomeUnknown);
+        Err(Error::new(kind, Origin::Proxy, retry, text))
+    })
 }

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 
 use super::call::{Answer, CacheStatus, Call};
 use super::layers::ProxyParts;
-use super::{marks, names, pass, tenants, unkept};
+use super::{marks, names, pass, route, tenants, unkept};
 use crate::cache::{
     Age, Asked, Asker, Asking, Bypass, Kept, Key, Look, Question, SharedKey, Told, Turn, Waited,
     token_life,
 };
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::mode::Snapshot;
+use crate::mode::{Plan, Snapshot};
 use crate::model::{Operation, Role};
 use crate::net::{Body, BodyError};
 use crate::store::PassCall;
@@ -48,16 +48,17 @@ impl Read {
 
 pub(super) async fn read(
     parts: &Arc<ProxyParts>,
-    snapshot: Arc<Snapshot>,
+    snapshot: &Snapshot,
+    plan: Arc<Plan>,
     mut call: Call,
 ) -> Result<Answer> {
     let cache = &parts.cache;
     if let Err(reason) = cache.admits(call.operation, &call.head.headers) {
         marks::put(&mut call.head.headers, &call.marks);
         cache.bypassed(reason);
-        return pass::pass(parts, &snapshot, call).await;
+        return pass::pass(parts, &plan, call, None).await;
     }
-    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+    let patience = parts.patience(&plan, call.operation, call.head.uri.query());
     let taking = parts.bodies.take_question(call.operation, call.body);
     let body = pass::in_time(patience, taking).await?;
     let Some(question) = body.as_bytes() else {
@@ -69,9 +70,11 @@ pub(super) async fn read(
             body,
             deadline: Instant::now() + patience,
         };
-        return pass::send(&snapshot, call).await;
+        return pass::send(&plan, call).await;
     };
-    let role = snapshot.authority_role;
+    let asking = (call.asker, &call.head);
+    route::check_lookups(parts, snapshot, &plan, call.operation, asking, &question).await?;
+    let role = plan.authority_role;
     let key = Key::of(call.asker, role, call.operation, &call.head, &question);
     let asked = Asked {
         operation: call.operation,
@@ -103,12 +106,12 @@ pub(super) async fn read(
         Some(kept) if kept.age == Age::Stale => {
             cache.served_stale(kept.age);
             let answer = served(&kept, role, CacheStatus::Stale);
-            refresh(parts, snapshot, read);
+            refresh(parts, plan, read);
             Ok(answer)
         }
         kept => {
             let began = Instant::now();
-            let asked = ask(parts, &snapshot, &read).await;
+            let asked = ask(parts, &plan, &read).await;
             if let Ok(answer) = &asked {
                 let of_store = answer.cache != CacheStatus::HitL2;
                 let took = of_store.then(|| began.elapsed());
@@ -139,27 +142,27 @@ fn failed(asked: &Result<Answer, Error>) -> bool {
 
 /// Fetches a new answer for one that is past its time. One at a time: whoever finds somebody at it
 /// leaves it to them.
-fn refresh(parts: &Arc<ProxyParts>, snapshot: Arc<Snapshot>, read: Read) {
+fn refresh(parts: &Arc<ProxyParts>, plan: Arc<Plan>, read: Read) {
     let cloned = Arc::clone(parts);
     parts.tasks.spawn("cache-refresh", async move {
         let parts = cloned;
-        if let Ok(question) = question(&parts, &snapshot, &read).await
+        if let Ok(question) = question(&parts, &plan, &read).await
             && let Turn::Ask(asking) = parts.cache.board(&question)
         {
             // Whoever was served has their answer; a failure leaves the old one as it is.
-            let _asked = fetch(&parts, &snapshot, &read, Some(asking)).await;
+            let _asked = fetch(&parts, &plan, &read, Some(asking)).await;
         }
     });
 }
 
-async fn ask(parts: &ProxyParts, snapshot: &Snapshot, read: &Read) -> Result<Answer> {
+async fn ask(parts: &ProxyParts, plan: &Plan, read: &Read) -> Result<Answer> {
     let waits_until = Instant::now() + read.patience;
     loop {
-        let question = match question(parts, snapshot, read).await {
+        let question = match question(parts, plan, read).await {
             Ok(question) => question,
             Err(reason) => {
                 parts.cache.bypassed(reason);
-                let answer = fetch(parts, snapshot, read, None).await?;
+                let answer = fetch(parts, plan, read, None).await?;
                 return Ok(answer.by_cache(CacheStatus::Bypass));
             }
         };
@@ -168,14 +171,14 @@ async fn ask(parts: &ProxyParts, snapshot: &Snapshot, read: &Read) -> Result<Ans
                 // Who asked the same may have got its answer since nothing was found.
                 let kept = parts.cache.find(read.key);
                 if let Some(kept) = kept.filter(|kept| kept.age == Age::Fresh) {
-                    return Ok(served(&kept, snapshot.authority_role, CacheStatus::HitL1));
+                    return Ok(served(&kept, plan.authority_role, CacheStatus::HitL1));
                 }
                 return match parts.cache.look_up(asking).await {
                     Look::Kept(kept) => {
-                        let role = snapshot.authority_role;
+                        let role = plan.authority_role;
                         Ok(served(&kept, role, CacheStatus::HitL2))
                     }
-                    Look::Ask(asking) => fetch(parts, snapshot, read, Some(asking)).await,
+                    Look::Ask(asking) => fetch(parts, plan, read, Some(asking)).await,
                 };
             }
             Turn::Wait(waiting) => waiting,
@@ -183,12 +186,12 @@ async fn ask(parts: &ProxyParts, snapshot: &Snapshot, read: &Read) -> Result<Ans
         match tokio::time::timeout_at(waits_until, waiting.arrives()).await {
             Ok(Waited::Answer(kept)) => {
                 parts.cache.served_coalesced();
-                let role = snapshot.authority_role;
+                let role = plan.authority_role;
                 return Ok(served(&kept, role, CacheStatus::Coalesced));
             }
             // Not for others, or too late: nobody waits twice for a store in trouble.
             Ok(Waited::NothingToShare) | Err(_) => {
-                return fetch(parts, snapshot, read, None).await;
+                return fetch(parts, plan, read, None).await;
             }
             // The question is put anew: what it depends on may have moved meanwhile.
             Ok(Waited::Abandoned) => (),
@@ -198,21 +201,21 @@ async fn ask(parts: &ProxyParts, snapshot: &Snapshot, read: &Read) -> Result<Ans
 
 async fn question(
     parts: &ProxyParts,
-    snapshot: &Snapshot,
+    plan: &Plan,
     read: &Read,
 ) -> Result<Question, Bypass> {
     let life = token_life(&read.head.headers, parts.clock.since_epoch())?;
     let ends = life.and_then(|life| Instant::now().checked_add(life));
     let collection = read.collection.as_deref();
     let names = match collection {
-        Some(_) => names::told(parts, snapshot, read.asker, &read.head, read.patience).await,
+        Some(_) => names::told(parts, plan, read.asker, &read.head, read.patience).await,
         None => None,
     };
     let (key, operation) = (read.key, read.operation);
     let tenancy = match (collection, &names) {
         (Some(name), Some(names)) if tenants::may_matter(operation, &read.question) => {
             let who = (read.asker, name);
-            tenants::told(parts, snapshot, who, names, &read.head, read.patience).await
+            tenants::told(parts, plan, who, names, &read.head, read.patience).await
         }
         (_, None) | (None, _) | (Some(_), Some(_)) => None,
     };
@@ -223,7 +226,7 @@ async fn question(
     let cache = &parts.cache;
     let question = cache.question(key, operation, collection, told, &read.question, ends)?;
     let shared = cache.has_second().then(|| {
-        let role = snapshot.authority_role;
+        let role = plan.authority_role;
         SharedKey::of(read.asker, role, operation, &read.head, &read.question)
     });
     Ok(question.with_near(read.near).with_shared(shared))
@@ -231,7 +234,7 @@ async fn question(
 
 async fn fetch(
     parts: &ProxyParts,
-    snapshot: &Snapshot,
+    plan: &Plan,
     read: &Read,
     asking: Option<Asking>,
 ) -> Result<Answer> {
@@ -241,7 +244,7 @@ async fn fetch(
         body: Body::full(read.question.clone()),
         deadline: Instant::now() + read.patience,
     };
-    let mut answer = pass::send(snapshot, call)
+    let mut answer = pass::send(plan, call)
         .await?
         .by_cache(CacheStatus::Miss);
     let Some(asking) = asking else {
@@ -251,7 +254,7 @@ async fn fetch(
     let (head, mut body) = answer.response.into_parts();
     if let Ok(_place) = parts.large_answers.try_acquire() {
         let gathered = body.gathered(parts.cache.entry_bytes_max()).await;
-        body = gathered.map_err(|error| broke_off(snapshot, error))?;
+        body = gathered.map_err(|error| broke_off(plan, error))?;
     }
     match body.as_bytes() {
         Some(bytes) => parts.cache.land(asking, head.status, &head.headers, &bytes),
@@ -261,8 +264,8 @@ async fn fetch(
     Ok(answer)
 }
 
-fn broke_off(snapshot: &Snapshot, error: BodyError) -> Error {
-    let origin = Origin::from(snapshot.authority.kind());
+fn broke_off(plan: &Plan, error: BodyError) -> Error {
+    let origin = Origin::from(plan.authority.kind());
     let text = "the store's answer broke off";
     Error::new(ErrorKind::Unavailable, origin, Retry::Safe, text).with_source(error)
 }

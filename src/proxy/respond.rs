@@ -116,6 +116,11 @@ pub fn json(value: &serde_json::Value) -> Response<Body> {
     response(StatusCode::OK, JSON, value.to_string().into())
 }
 
+/// What was asked for cannot be done as things are.
+pub fn conflict(value: &serde_json::Value) -> Response<Body> {
+    response(StatusCode::CONFLICT, JSON, value.to_string().into())
+}
+
 pub fn page(content_type: &'static str, text: String) -> Response<Body> {
     response(
         StatusCode::OK,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::layers::ProxyParts;
 use crate::cache::{Asker, Names, Narrowing, Tenancy};
-use crate::mode::Snapshot;
+use crate::mode::Plan;
 use crate::model::{Class, Operation, StoreKind};
 use crate::net::Body;
 use crate::store::PassCall;
@@ -36,7 +36,7 @@ pub(super) fn may_matter(operation: Operation, question: &[u8]) -> bool {
 /// does not say.
 pub(super) async fn told(
     parts: &ProxyParts,
-    snapshot: &Snapshot,
+    plan: &Plan,
     who: (Asker, &str),
     names: &Names,
     head: &Parts,
@@ -57,7 +57,7 @@ pub(super) async fn told(
         body: Body::empty(),
         deadline: Instant::now() + patience,
     };
-    let answer = answered(snapshot, call).await;
+    let answer = answered(plan, call).await;
     parts
         .cache
         .remember_tenancy(who, names, answer.as_deref(), before)
@@ -65,7 +65,7 @@ pub(super) async fn told(
 
 /// The store's answer to whose points a write is about to touch.
 pub(super) async fn found(
-    snapshot: &Snapshot,
+    plan: &Plan,
     narrowing: &Narrowing,
     name: &str,
     head: &Parts,
@@ -77,7 +77,7 @@ pub(super) async fn found(
         ""
     };
     // One replica may not have heard of a point yet.
-    let consistency = match snapshot.authority.kind() {
+    let consistency = match plan.authority.kind() {
         StoreKind::Qdrant => "?consistency=majority",
         StoreKind::Pgvector | StoreKind::Embedded => "",
     };
@@ -92,7 +92,7 @@ pub(super) async fn found(
         body: Body::full(body),
         deadline: Instant::now() + LOOK_UP_WITHIN,
     };
-    let looking = answered(snapshot, call);
+    let looking = answered(plan, call);
     tokio::time::timeout(LOOK_UP_WITHIN, looking).await.ok()?
 }
 
@@ -117,8 +117,8 @@ fn head_for(head: &Parts, method: Method, target: &str) -> Option<Parts> {
     Some(head)
 }
 
-async fn answered(snapshot: &Snapshot, call: PassCall) -> Option<bytes::Bytes> {
-    let (head, body) = snapshot.authority.pass(call).await.ok()?.into_parts();
+async fn answered(plan: &Plan, call: PassCall) -> Option<bytes::Bytes> {
+    let (head, body) = plan.authority.pass(call).await.ok()?.into_parts();
     if head.status != StatusCode::OK {
         return None;
     }

@@ -1,44 +1,47 @@
-//! The journey of a call while the cache is off: it passes, and the ghost is told of it, so that it
-//! can be said what a cache would do before anyone turns one on. Nothing is read into memory for it
-//! that would not be anyway.
+//! The journeys of a call while the cache is off: it passes, and the ghost is told of it, so that
+//! it can be said what a cache would do before anyone turns one on. Nothing is read into memory for
+//! it that would not be anyway.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
-use super::pass;
+use super::{pass, route};
 use crate::cache::{Asked, Key, Policy};
 use crate::error::Result;
-use crate::mode::Snapshot;
+use crate::mode::{Permit, Plan, Snapshot};
 
-pub(super) async fn unkept(
+/// A read.
+pub(super) async fn read(
     parts: &ProxyParts,
     snapshot: &Snapshot,
+    plan: &Plan,
     call: Call,
-    may_change: bool,
 ) -> Result<Answer> {
     let (operation, asker, collection) = (call.operation, call.asker, call.collection.clone());
     let collection = collection.as_deref();
-    let is_read = Policy::keeps(operation);
-    if !is_read && !may_change {
-        return pass::pass(parts, snapshot, call).await;
+    if !Policy::keeps(operation) {
+        return pass::pass(parts, plan, call, None).await;
     }
-    let call = pass::taken_in(parts, call).await?;
-    let body = call.body.as_bytes();
-    let role = snapshot.authority_role;
-    let key = match &body {
-        Some(body) if is_read => Some(Key::of(asker, role, operation, &call.head, body)),
-        None | Some(_) => None,
+    let call = if snapshot.reads_both() {
+        pass::taken_in_to_be_read(parts, plan, call).await?
+    } else {
+        pass::taken_in(parts, plan, call).await?
     };
-    let began = Instant::now();
-    let answer = pass::send(snapshot, call).await;
-    if may_change {
-        parts
-            .cache
-            .reckon_write(operation, collection, body.as_deref());
+    let body = call.body.as_bytes();
+    if let Some(body) = &body {
+        let asking = (asker, &call.head);
+        route::check_lookups(parts, snapshot, plan, operation, asking, body).await?;
     }
+    let role = plan.authority_role;
+    let key = body
+        .as_ref()
+        .map(|body| Key::of(asker, role, operation, &call.head, body));
+    let began = Instant::now();
+    let answer = pass::send(plan, call).await;
     if let (Some(key), Some(body), Ok(answer)) = (key, &body, &answer) {
         let asked = Asked {
             operation,
@@ -48,6 +51,30 @@ pub(super) async fn unkept(
         reckon(parts, key, asked, answer, Some(began.elapsed()));
     }
     answer
+}
+
+/// A call that may change something.
+pub(super) async fn write(
+    parts: &Arc<ProxyParts>,
+    plan: Arc<Plan>,
+    call: Call,
+    permit: Permit,
+) -> Result<Answer> {
+    let (operation, collection) = (call.operation, call.collection.clone());
+    let call = pass::taken_in(parts, &plan, call).await?;
+    let (is_whole, body) = (call.body.is_whole(), call.body.as_bytes());
+    let cloned = Arc::clone(parts);
+    let work = async move {
+        let cache = &cloned.cache;
+        let answer = pass::send_write(&plan, call, &permit).await;
+        // The names that are remembered for the modes of single collections are of the cache too.
+        if route::moves_names(operation) {
+            cache.renew_all();
+        }
+        cache.reckon_write(operation, collection.as_deref(), body.as_deref());
+        answer
+    };
+    pass::to_its_end(parts, is_whole, work).await
 }
 
 /// Tells the ghost of an answer, if it is one that could be kept.

@@ -1,8 +1,8 @@
 //! The journey of a call that may change answers.
 //!
 //! What it touches is out of force before it is sent and again when it has ended, and its answer
-//! leaves after that. Once it has been read in full it runs to its end in a task of its own: a
-//! client that hangs up leaves nobody guessing.
+//! leaves after that. Once it has been read in full it runs to its end in a task of its own, and
+//! keeps its permit as long.
 //!
 //! Where the tenants of a collection are told apart, a write of few points is preceded by a look at
 //! whose they are, so that the other tenants' answers stay.
@@ -10,29 +10,28 @@
 use std::sync::Arc;
 
 use memchr::memmem;
-use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
 use super::{names, pass, tenants};
 use crate::cache::Outcome;
-use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::mode::Snapshot;
+use crate::error::{Result, Retry};
+use crate::mode::{Permit, Plan};
 use crate::model::{Class, Operation, StoreKind};
 use crate::store::PassCall;
 use crate::wire;
 
 pub(super) async fn write(
     parts: &Arc<ProxyParts>,
-    snapshot: Arc<Snapshot>,
+    plan: Arc<Plan>,
     call: Call,
+    permit: Permit,
 ) -> Result<Answer> {
     let (asker, collection) = (call.asker, call.collection.clone());
-    let patience = parts.deadlines.of(call.operation, call.head.uri.query());
+    let patience = parts.patience(&plan, call.operation, call.head.uri.query());
     let names = match call.operation.class() {
         Class::PointWrite | Class::CollectionWrite | Class::IndexWrite => {
-            names::told(parts, &snapshot, asker, &call.head, patience).await
+            names::told(parts, &plan, asker, &call.head, patience).await
         }
         Class::PointRead
         | Class::SearchRead
@@ -52,14 +51,14 @@ pub(super) async fn write(
     let tenancy = match (&collection, &names) {
         (Some(name), Some(names)) if call.operation.class() == Class::PointWrite => {
             let who = (asker, &**name);
-            tenants::told(parts, &snapshot, who, names, &call.head, patience).await
+            tenants::told(parts, &plan, who, names, &call.head, patience).await
         }
         (_, None) | (None, _) | (Some(_), Some(_)) => None,
     };
     let tenancy = tenancy.filter(|tenancy| tenancy.has_tenants());
     let call = match &tenancy {
-        Some(_) => pass::taken_in_to_be_read(parts, call).await?,
-        None => pass::taken_in(parts, call).await?,
+        Some(_) => pass::taken_in_to_be_read(parts, &plan, call).await?,
+        None => pass::taken_in(parts, &plan, call).await?,
     };
     let is_whole = call.body.is_whole();
     let cloned = Arc::clone(parts);
@@ -75,15 +74,15 @@ pub(super) async fn write(
         };
         let writing = match narrowing {
             Some((narrowing, name)) => {
-                let found = tenants::found(&snapshot, &narrowing, name, &call.head).await;
+                let found = tenants::found(&plan, &narrowing, name, &call.head).await;
                 Some(narrowing.narrow(found.as_deref()))
             }
             None => cache.writing(call.operation, collection.as_deref(), names.as_deref()),
         };
-        let (operation, kind) = (call.operation, snapshot.authority.kind());
+        let (operation, kind) = (call.operation, plan.authority.kind());
         let waits = waits(&call);
         let said = call.body.as_bytes();
-        let answered = pass::send(&snapshot, call).await;
+        let answered = pass::send_write(&plan, call, &permit).await;
         cache.reckon_write(operation, collection.as_deref(), said.as_deref());
         if let Some(writing) = writing {
             writing
@@ -92,20 +91,7 @@ pub(super) async fn write(
         }
         answered
     };
-    if !is_whole {
-        return work.await;
-    }
-    let (tells, told) = oneshot::channel();
-    let work = async move {
-        // Whoever asked may be gone.
-        let _gone = tells.send(work.await);
-    };
-    parts.tasks.spawn("write", work.in_current_span());
-    told.await.unwrap_or_else(|_panicked| {
-        let text = "a bug ended this write; the log has the place";
-        let (kind, retry) = (ErrorKind::Internal, Retry::OutcomeUnknown);
-        Err(Error::new(kind, Origin::Proxy, retry, text))
-    })
+    pass::to_its_end(parts, is_whole, work).await
 }
 
 fn waits(call: &PassCall) -> bool {

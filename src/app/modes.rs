@@ -1,0 +1,152 @@
+//! The modes, put together: where their truth is kept, which are in force at the start, and who
+//! is told when others are.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::ears::Ears;
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::mode::control::{Control, FileControl};
+use crate::mode::{
+    Changer, Drain, Fleet, OnSwap, Passage, Readiness, Router, Snapshot, Stores, Table, Unfollowed,
+};
+use crate::model::Mode;
+use crate::task::{self, Group, Stop};
+
+/// Collections whose mode has a metric of its own; the others are told together.
+const SHOWN_MAX: usize = 100;
+
+/// The modes that the settings ask for, where none were ever set.
+fn wanted(settings: &Settings) -> Table {
+    let mut table = Table::of(settings.mode.unwrap_or(Mode::PrimaryOnly));
+    let own = settings.collections.iter();
+    table.collections = own
+        .filter_map(|(name, own)| Some((name.clone(), own.mode?)))
+        .collect();
+    table
+}
+
+/// Where the truth of the mode is kept. Blocks.
+fn control(settings: &Settings, clock: Clock) -> Result<Arc<dyn Control>> {
+    let control = FileControl::open(&settings.data_dir, clock)?;
+    if settings.secondary.is_some() {
+        control.take()?;
+    }
+    Ok(Arc::new(control))
+}
+
+/// The control store, and the modes that are in force.
+pub(super) async fn found(settings: &Settings, clock: Clock) -> Result<(Arc<dyn Control>, Table)> {
+    let own = settings.clone();
+    let opening = task::spawn_blocking("control", move || control(&own, clock));
+    let opened = opening.await;
+    let control = opened.map_err(|error| Error::settings("open the control store").with_source(error))??;
+    let wanted = wanted(settings);
+    let table = match control.table().await? {
+        Some(kept) => {
+            tell_who_wins(settings, &kept, &wanted);
+            kept
+        }
+        // Nothing is kept until there is something to keep: who has not chosen yet may still do so
+        // by the settings.
+        None if wanted == Table::of(Mode::PrimaryOnly) => wanted,
+        None => control.initialise(&wanted, "settings").await?,
+    };
+    if table.needs_secondary() && settings.secondary.is_none() {
+        let mode = table.modes().find(|mode| mode.needs_secondary());
+        return Err(Error::settings(format!(
+            "the mode in force is {}, which needs a secondary store, and there is none; set \
+             secondary.kind and what belongs to it",
+            mode.unwrap_or(table.mode)
+        )));
+    }
+    Ok((control, table))
+}
+
+/// A mode that was set wins over the settings, and says so.
+fn tell_who_wins(settings: &Settings, kept: &Table, wanted: &Table) {
+    if settings.mode.is_some() && kept.mode != wanted.mode {
+        let from = settings.given.get("mode").map(ToString::to_string);
+        warn!(
+            in_force = %kept.mode, asked = %wanted.mode, from = from.unwrap_or_default(),
+            "the mode that was set last wins over the settings; change it with `outrigger mode set`"
+        );
+    } else {
+        info!(mode = %kept.mode, epoch = kept.epoch, "the mode that was set last is in force");
+    }
+    for (name, mode) in &wanted.collections {
+        if kept.mode_of(Some(name)) != *mode {
+            warn!(
+                collection = name, in_force = %kept.mode_of(Some(name)), asked = %mode,
+                "the mode that was set last wins over the settings; change it with `outrigger mode set`"
+            );
+        }
+    }
+}
+
+pub(super) fn router(stores: Stores, table: Table) -> Result<Arc<Router>> {
+    let router = Router::new(stores, table);
+    let lacks = || Error::settings("the mode in force needs a store that is not set");
+    Ok(Arc::new(router.ok_or_else(lacks)?))
+}
+
+pub(super) fn passage(
+    settings: &Settings,
+    control: &dyn Control,
+    metrics: &Arc<Metrics>,
+) -> Arc<Passage> {
+    match control.lease() {
+        None => Passage::alone(settings.fence_timeout, Arc::clone(metrics)),
+        Some(_) => Passage::shared(settings.fence_timeout, Arc::clone(metrics)),
+    }
+}
+
+pub(super) fn show(metrics: &Metrics, snapshot: &Snapshot) {
+    let table = snapshot.table();
+    metrics.mode_in_force("*", table.mode);
+    for (name, mode) in table.collections.iter().take(SHOWN_MAX) {
+        metrics.mode_in_force(name, *mode);
+    }
+    let epoch = i64::try_from(table.epoch).unwrap_or(i64::MAX);
+    metrics.mode_epoch.set(epoch);
+}
+
+/// Told of every table that comes into force.
+pub(super) fn on_swap(cache: &Arc<Cache>, metrics: &Arc<Metrics>, ears: Vec<Arc<Ears>>) -> OnSwap {
+    let (cache, metrics) = (Arc::clone(cache), Arc::clone(metrics));
+    Box::new(move |snapshot| {
+        cache.renew_all();
+        ears.iter().for_each(|ears| ears.settle());
+        show(&metrics, snapshot);
+    })
+}
+
+/// What the modes are changed with.
+pub(super) struct Changing<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) tasks: &'a Group,
+    pub(super) stop: &'a Stop,
+}
+
+impl Changing<'_> {
+    /// Joins the others. The modes that are in force among them are in force here afterwards.
+    pub(super) async fn join(self) -> Result<Arc<Changer>> {
+        self.fleet.join(self.tasks, self.stop.clone()).await?;
+        let readiness: Arc<dyn Readiness> = Arc::new(Unfollowed);
+        let drain: Arc<dyn Drain> = Arc::new(Unfollowed);
+        Ok(Changer::new(
+            self.fleet,
+            readiness,
+            drain,
+            self.settings.fence_timeout,
+            Box::new(|| None),
+            self.tasks.clone(),
+        ))
+    }
+}

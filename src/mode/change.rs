@@ -1,0 +1,555 @@
+//! A change of mode, from the wish to its end.
+//!
+//! Checked first, while traffic flows: whether the step is one that can be made, whether the other
+//! store is there and equal. Then, where the authority moves, the fence: every live sidecar holds
+//! its writes, what is marked is worked off to the last mark, the modes are flipped in the control
+//! store, and writes go on. The fence lasts for `fence_timeout` at most: past it the change is
+//! abandoned, the old mode stays, and it is said how far it came.
+//!
+//! Force leaves the checks out, never the fence. One thing only it may skip inside: into
+//! `secondary_only` the authority does not move, so with force the follower may be left as it is:
+//! who lets go of a primary that is gone cannot make it equal first.
+//!
+//! A change runs in a task of its own: whoever asked may hang up.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+
+use super::control::{Ack, Begun, Change, Flip, Look, Phase, Proposal};
+use super::fleet::Fleet;
+use crate::error::Result;
+use crate::model::{Mode, Role, Step};
+use crate::task::Group;
+
+/// Marks that may wait when the fence goes up: they are worked off inside it.
+const NEARLY_NONE: u64 = 200;
+/// How long marks are worked off before the fence goes up.
+const NEAR_WITHIN: Duration = Duration::from_secs(10);
+/// How long a probe of the follower may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// How long it is waited for that all go by the new modes.
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
+
+pub type ModeFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How the follower stands to the authority.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// Ids that may differ.
+    pub waiting: u64,
+    /// Why whole collections have to be compared first; empty when none has to.
+    pub sweeps: Vec<String>,
+    pub dead_letters: u64,
+    /// Why the last validation does not vouch for the follower. `None`: it does, or none is asked
+    /// for.
+    pub validation: Option<String>,
+}
+
+/// Told by whoever keeps the follower equal. `collection`: by its real name; `None` is all that
+/// have no mode of their own.
+pub trait Readiness: Send + Sync {
+    fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>>;
+
+    /// A follower is about to be followed with that was not: what it lacks has to be known durably
+    /// when this returns. Called before the change; it may still come to nothing.
+    fn to_be_followed<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        follower: Role,
+    ) -> ModeFuture<'a, Result<()>>;
+}
+
+/// Works marks off.
+pub trait Drain: Send + Sync {
+    /// Returns as soon as at most `most` marks wait, or at `until`; how many wait then. Nought has
+    /// to be exact: a write under way counts.
+    ///
+    /// Cancel safety: safe.
+    fn drain<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        most: u64,
+        until: Instant,
+    ) -> ModeFuture<'a, Result<u64>>;
+}
+
+/// Nothing is followed, so nothing waits.
+pub struct Unfollowed;
+
+impl Readiness for Unfollowed {
+    fn standing<'a>(&'a self, _collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
+        Box::pin(std::future::ready(Ok(Standing::default())))
+    }
+
+    fn to_be_followed<'a>(
+        &'a self,
+        _collection: Option<&'a str>,
+        _follower: Role,
+    ) -> ModeFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Drain for Unfollowed {
+    fn drain<'a>(
+        &'a self,
+        _collection: Option<&'a str>,
+        _most: u64,
+        _until: Instant,
+    ) -> ModeFuture<'a, Result<u64>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+}
+
+/// A wish.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub to: Mode,
+    /// By its real name.
+    pub collection: Option<String>,
+    pub who: String,
+    pub why: String,
+    /// Leaves the checks out.
+    pub is_forced: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub from: Mode,
+    pub to: Mode,
+    pub epoch: u64,
+    /// It was in force already.
+    pub was_so: bool,
+    /// How long writes were held.
+    pub held: Option<Duration>,
+    /// What to know about it.
+    pub note: Option<&'static str>,
+}
+
+/// Why it was not done. The old mode is in force.
+#[derive(Clone, Debug)]
+pub struct NotDone {
+    pub reason: String,
+    /// The mode that has to come first.
+    pub first: Option<Mode>,
+    /// How long writes were held before it was given up.
+    pub held: Option<Duration>,
+}
+
+impl NotDone {
+    fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            first: None,
+            held: None,
+        }
+    }
+
+    fn held(mut self, held: Duration) -> Self {
+        self.held = Some(held);
+        self
+    }
+}
+
+/// Why the modes may not be changed here at all, if so.
+pub type Hindrance = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+pub struct Changer {
+    fleet: Arc<Fleet>,
+    readiness: Arc<dyn Readiness>,
+    drain: Arc<dyn Drain>,
+    fence_timeout: Duration,
+    hindrance: Hindrance,
+    tasks: Group,
+    is_busy: AtomicBool,
+}
+
+/// Lets the next change begin.
+struct Turn<'c>(&'c AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Changer {
+    pub fn new(
+        fleet: Arc<Fleet>,
+        readiness: Arc<dyn Readiness>,
+        drain: Arc<dyn Drain>,
+        fence_timeout: Duration,
+        hindrance: Hindrance,
+        tasks: Group,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            fleet,
+            readiness,
+            drain,
+            fence_timeout,
+            hindrance,
+            tasks,
+            is_busy: AtomicBool::new(false),
+        })
+    }
+
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    /// The longest that a change may take to be answered.
+    pub fn patience(&self) -> Duration {
+        NEAR_WITHIN + self.fence_timeout + SETTLED_WITHIN
+    }
+
+    /// Makes a change, or says why not.
+    ///
+    /// Cancel safety: the change goes on to its end.
+    pub async fn set(self: &Arc<Self>, wish: Wish) -> Result<Done, NotDone> {
+        let (tells, told) = oneshot::channel();
+        let own = Arc::clone(self);
+        self.tasks.spawn("mode-change", async move {
+            let made = AssertUnwindSafe(own.make(&wish)).catch_unwind().await;
+            let made = made.unwrap_or_else(|_panic| {
+                Err(NotDone::because(
+                    "a bug ended the change; the log has the place",
+                ))
+            });
+            match &made {
+                Ok(done) if done.was_so => {}
+                Ok(done) => info!(
+                    from = %done.from, to = %done.to, epoch = done.epoch,
+                    collection = wish.collection.as_deref().unwrap_or("*"),
+                    who = wish.who, why = wish.why, forced = wish.is_forced, held = ?done.held,
+                    "another mode is in force"
+                ),
+                Err(not_done) => warn!(
+                    to = %wish.to, collection = wish.collection.as_deref().unwrap_or("*"),
+                    who = wish.who, reason = not_done.reason, "the mode was not changed"
+                ),
+            }
+            // Whoever asked may be gone.
+            drop(tells.send(made));
+        });
+        let gone = |_gone| Err(NotDone::because("the sidecar is ending"));
+        told.await.unwrap_or_else(gone)
+    }
+
+    async fn make(&self, wish: &Wish) -> Result<Done, NotDone> {
+        if self.is_busy.swap(true, Ordering::SeqCst) {
+            return Err(NotDone::because("another change of mode is under way"));
+        }
+        let _turn = Turn(&self.is_busy);
+        let look = self.fleet.look().await.map_err(told)?;
+        let name = wish.collection.as_deref();
+        let from = look.table.mode_of(name);
+        let is_fenced = match Mode::step(from, wish.to) {
+            Step::Same => return Ok(so_already(from, &look)),
+            Step::Plain => false,
+            Step::Fenced => true,
+            Step::Refused { first } => return Err(refused(from, wish.to, first)),
+        };
+        if let Some(change) = &look.change {
+            return Err(under_way(change));
+        }
+        if let Some(reason) = (self.hindrance)() {
+            return Err(NotDone::because(reason));
+        }
+        let stores = self.fleet.router().stores();
+        if wish.to.needs_secondary() && stores.secondary.is_none() {
+            let text = format!("{} needs a secondary store, and none is configured", wish.to);
+            return Err(NotDone::because(text));
+        }
+        if let Some(follower) = wish.to.follower()
+            && from.follower() != Some(follower)
+        {
+            let telling = self.readiness.to_be_followed(name, follower);
+            telling.await.map_err(told)?;
+        }
+        if is_fenced {
+            self.come_near(from, wish).await?;
+        }
+        let proposal = Proposal {
+            epoch: look.table.epoch,
+            collection: wish.collection.clone(),
+            from,
+            to: wish.to,
+            is_fenced,
+            is_forced: wish.is_forced,
+            who: wish.who.clone(),
+            why: wish.why.clone(),
+            lasts: self.fence_timeout,
+        };
+        self.carry_out(proposal).await
+    }
+
+    /// Before the fence goes up, with traffic flowing.
+    async fn come_near(&self, from: Mode, wish: &Wish) -> Result<(), NotDone> {
+        let name = wish.collection.as_deref();
+        let until = Instant::now() + NEAR_WITHIN;
+        if wish.is_forced {
+            // Not asked to succeed: the fence tells.
+            let until = until.min(Instant::now() + self.fence_timeout);
+            drop(self.drain.drain(name, NEARLY_NONE, until).await);
+            return Ok(());
+        }
+        let stores = self.fleet.router().stores();
+        if let Some(follower) = from.follower().and_then(|role| stores.get(role)) {
+            let probed = follower.probe(PROBE_WITHIN).await;
+            probed.map_err(|error| {
+                NotDone::because(format!("the follower does not answer: {}", error.chain()))
+            })?;
+        }
+        let standing = self.readiness.standing(name).await.map_err(told)?;
+        if let Some(reason) = lacks(&standing) {
+            return Err(NotDone::because(reason));
+        }
+        let left = self.drain.drain(name, NEARLY_NONE, until).await.map_err(told)?;
+        if left > NEARLY_NONE {
+            let text = format!(
+                "the follower is not in sync: {left} ids wait and do not become fewer fast enough"
+            );
+            return Err(NotDone::because(text));
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&self, proposal: Proposal) -> Result<Done, NotDone> {
+        let began = Instant::now();
+        let control = self.fleet.control();
+        let begun = control.begin(proposal.clone()).await.map_err(told)?;
+        let change = match begun {
+            Begun::Yes(change) => change,
+            Begun::Busy(other) => return Err(under_way(&other)),
+            Begun::Moved => {
+                return Err(NotDone::because(
+                    "the modes were changed by somebody else meanwhile; look again",
+                ));
+            }
+        };
+        self.fleet.hurry();
+        let until = began + self.fence_timeout;
+        // A panic in what others have given us must not leave the writes held until the time is
+        // over.
+        let brought = AssertUnwindSafe(self.bring_to_flip(&change, until));
+        let brought = brought.catch_unwind().await.unwrap_or_else(|_panic| {
+            Err(NotDone::because(
+                "a bug ended the change inside the fence; the log has the place",
+            ))
+        });
+        if let Err(not_done) = brought
+            && self.is_abandoned(&change).await
+        {
+            let held = proposal.is_fenced.then(|| began.elapsed());
+            return Err(match held {
+                Some(held) => not_done.held(held),
+                None => not_done,
+            });
+        }
+        self.fleet.hurry();
+        let epoch = self.settled(&change).await;
+        Ok(Done {
+            from: proposal.from,
+            to: proposal.to,
+            epoch: epoch.unwrap_or(proposal.epoch + 1),
+            was_so: false,
+            held: proposal.is_fenced.then(|| began.elapsed()),
+            note: note(proposal.from, proposal.to),
+        })
+    }
+
+    /// Everything between arming and the flip. `Ok`: it has flipped.
+    async fn bring_to_flip(&self, change: &Change, until: Instant) -> Result<(), NotDone> {
+        let proposal = &change.proposal;
+        let name = proposal.collection.as_deref();
+        loop {
+            if proposal.is_fenced {
+                self.all_armed(change, until).await?;
+                let drained = timeout_at(until, self.drain.drain(name, 0, until)).await;
+                let left = match drained {
+                    Ok(left) => left.map_err(told)?,
+                    Err(_elapsed) => {
+                        let text = "the marks were not worked off within fence_timeout";
+                        return Err(NotDone::because(text));
+                    }
+                };
+                let stays = proposal.from.authority() == proposal.to.authority();
+                if left > 0 && !(stays && proposal.is_forced) {
+                    let text = format!(
+                        "{left} ids were left that the follower does not have yet when \
+                         fence_timeout ({:?}) was over",
+                        self.fence_timeout
+                    );
+                    return Err(NotDone::because(text));
+                }
+            }
+            match self.fleet.control().flip(change.id).await.map_err(told)? {
+                Flip::Done => return Ok(()),
+                // One has come meanwhile.
+                Flip::Lacking(_) => {}
+                Flip::Gone => {
+                    let text = "the change was abandoned by another sidecar, or took too long";
+                    return Err(NotDone::because(text));
+                }
+            }
+        }
+    }
+
+    async fn all_armed(&self, change: &Change, until: Instant) -> Result<(), NotDone> {
+        let ack = Ack {
+            change: change.id,
+            phase: Phase::Arming,
+        };
+        let mut looks = self.fleet.looks();
+        let mut lacking = Vec::new();
+        let armed = async {
+            loop {
+                let look = looks.borrow_and_update().clone();
+                if let Some(look) = look
+                    && look.change.as_ref().is_some_and(|of| of.id == change.id)
+                {
+                    lacking = look.lacking(ack);
+                    if lacking.is_empty() {
+                        return;
+                    }
+                }
+                if looks.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if timeout_at(until, armed).await.is_ok() {
+            return Ok(());
+        }
+        let writes = self.fleet.passage().under_way();
+        Err(NotDone::because(format!(
+            "not every sidecar held its writes within fence_timeout ({:?}): {} did not{}",
+            self.fence_timeout,
+            if lacking.is_empty() {
+                "this one".to_owned()
+            } else {
+                lacking.join(", ")
+            },
+            match writes {
+                0 => String::new(),
+                writes => format!("; {writes} writes are under way here"),
+            }
+        )))
+    }
+
+    /// Whether the old mode stays. Where that cannot be found out by asking, it is waited for:
+    /// one of the two it will be.
+    async fn is_abandoned(&self, change: &Change) -> bool {
+        if let Ok(false) = self.fleet.control().abandon(change.id).await {
+            return false;
+        }
+        let until = Instant::now() + SETTLED_WITHIN;
+        while Instant::now() < until {
+            // An answer from now on: what was seen before may be from before the change.
+            if let Ok(look) = self.fleet.look().await {
+                if look.table.epoch > change.proposal.epoch {
+                    return false;
+                }
+                if look.change.as_ref().is_none_or(|of| of.id != change.id) {
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    /// Waits until all go by what came out; the epoch then.
+    async fn settled(&self, change: &Change) -> Option<u64> {
+        let mut looks = self.fleet.looks();
+        let gone = async {
+            loop {
+                let look = looks.borrow_and_update().clone();
+                if let Some(look) = look
+                    && look.table.epoch > change.proposal.epoch
+                    && look.change.as_ref().is_none_or(|of| of.id != change.id)
+                {
+                    return Some(look.table.epoch);
+                }
+                looks.changed().await.ok()?;
+            }
+        };
+        timeout(SETTLED_WITHIN, gone).await.ok().flatten()
+    }
+}
+
+fn told(error: crate::error::Error) -> NotDone {
+    NotDone::because(error.chain())
+}
+
+fn so_already(mode: Mode, look: &Look) -> Done {
+    Done {
+        from: mode,
+        to: mode,
+        epoch: look.table.epoch,
+        was_so: true,
+        held: None,
+        note: None,
+    }
+}
+
+fn refused(from: Mode, to: Mode, first: Mode) -> NotDone {
+    let reason = if from == Mode::SecondaryOnly {
+        format!(
+            "{from} to {to} would go back to a primary that is stale; {first} has to come first: \
+             it mirrors backwards while the secondary goes on answering, and once the primary is \
+             equal again (`outrigger migrate --reverse` tells), {to} can follow"
+        )
+    } else {
+        format!("{from} to {to} would leave a store behind unnoticed; {first} has to come first")
+    };
+    NotDone {
+        reason,
+        first: Some(first),
+        held: None,
+    }
+}
+
+fn under_way(change: &Change) -> NotDone {
+    let of = &change.proposal;
+    NotDone::because(format!(
+        "another change of mode is under way: {} to {} by {}",
+        of.from, of.to, of.who
+    ))
+}
+
+fn lacks(standing: &Standing) -> Option<String> {
+    let mut reasons = Vec::new();
+    if !standing.sweeps.is_empty() {
+        reasons.push(format!(
+            "whole collections have to be compared first ({})",
+            standing.sweeps.join(", ")
+        ));
+    }
+    if standing.dead_letters > 0 {
+        reasons.push(format!(
+            "{} ids were refused by the follower (`outrigger sync dead`)",
+            standing.dead_letters
+        ));
+    }
+    reasons.extend(standing.validation.clone());
+    (!reasons.is_empty()).then(|| format!("the follower is not in sync: {}", reasons.join("; ")))
+}
+
+fn note(from: Mode, to: Mode) -> Option<&'static str> {
+    (from == Mode::SecondaryOnly && to == Mode::Cutover).then_some(
+        "the primary is stale: it is being made equal again, and until it is, dual_read and \
+         dual_write are refused",
+    )
+}
+
+#[cfg(test)]
+mod tests;

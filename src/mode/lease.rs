@@ -1,0 +1,152 @@
+//! How long this sidecar may act on what it knows of the mode.
+//!
+//! The control store counts a sidecar as live for a lease from when its heartbeat *arrived*; the
+//! sidecar counts from before it *sent* it, by its own monotonic clock. So it believes itself
+//! lapsed no later than others do, however long the way was and however long the process stood
+//! still. What it may not do: count on a lease that it renewed after one had run out. Each such gap
+//! begins a new term, and whoever began in an earlier term is told so.
+//!
+//! The clock of a machine that is suspended as a whole stands still with it (Linux's
+//! `CLOCK_MONOTONIC`): there the lease runs out late. Sidecars belong on machines that stay up.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// How long a call waits for one look at the control store.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+/// The time during which what is known counts. Another number means that there was a gap.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Term(u64);
+
+pub(super) struct Lease {
+    state: Mutex<State>,
+    /// Somebody waits for a look.
+    wanted: Notify,
+    looks: watch::Sender<u64>,
+}
+
+struct State {
+    /// `None`: for ever, for there is nobody else.
+    until: Option<Instant>,
+    looked: Instant,
+    term: u64,
+}
+
+impl Lease {
+    /// Held by the only sidecar there can be.
+    pub(super) fn for_ever() -> Self {
+        Self::until(None)
+    }
+
+    /// Not held until it is renewed for the first time.
+    pub(super) fn lapsed() -> Self {
+        Self::until(Some(Instant::now()))
+    }
+
+    fn until(until: Option<Instant>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                until,
+                looked: Instant::now(),
+                term: 0,
+            }),
+            wanted: Notify::new(),
+            looks: watch::Sender::new(0),
+        }
+    }
+
+    /// The term, as long as the lease holds.
+    pub(super) fn term(&self) -> Option<Term> {
+        let state = self.state.lock();
+        let holds = state.until.is_none_or(|until| Instant::now() < until);
+        holds.then_some(Term(state.term))
+    }
+
+    /// What was seen at the control store is in force here. `sent`: from before it was asked.
+    pub(super) fn renew(&self, sent: Instant, lasts: Option<Duration>) {
+        {
+            let mut state = self.state.lock();
+            let now = Instant::now();
+            if state.until.is_some_and(|until| until <= now) {
+                state.term += 1;
+            }
+            let until = lasts.map(|lasts| sent + lasts);
+            // Never shorter: an earlier beat may be answered later.
+            state.until = match (state.until, until) {
+                (Some(one), Some(other)) => Some(one.max(other)),
+                (_, until) => until,
+            };
+            state.looked = state.looked.max(sent);
+        }
+        self.looks.send_modify(|count| *count += 1);
+    }
+
+    /// How old what is known here is.
+    pub(super) fn age(&self) -> Duration {
+        self.state.lock().looked.elapsed()
+    }
+
+    /// Asks for a look at the control store and waits for it, for a moment.
+    ///
+    /// Cancel safety: safe.
+    pub(super) async fn look(&self) {
+        let mut looks = self.looks.subscribe();
+        self.wanted.notify_one();
+        // Whoever waits in vain goes on with what is known.
+        drop(tokio::time::timeout(LOOK_WITHIN, looks.changed()).await);
+    }
+
+    /// Returns when somebody waits for a look.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LASTS: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_counted_from_before_the_beat_was_sent() {
+        let lease = Lease::lapsed();
+        assert_eq!(lease.term(), None);
+        let sent = Instant::now();
+        tokio::time::advance(Duration::from_secs(4)).await;
+        lease.renew(sent, Some(LASTS));
+        tokio::time::advance(Duration::from_millis(5_999)).await;
+        assert!(lease.term().is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(lease.term(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_begins_another_term_and_an_unbroken_one_does_not() {
+        let lease = Lease::lapsed();
+        lease.renew(Instant::now(), Some(LASTS));
+        let first = lease.term();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        lease.renew(Instant::now(), Some(LASTS));
+        assert_eq!(lease.term(), first);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        lease.renew(Instant::now(), Some(LASTS));
+        assert!(lease.term().is_some());
+        assert_ne!(lease.term(), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_an_earlier_beat_takes_nothing_away() {
+        let lease = Lease::lapsed();
+        let early = Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        lease.renew(Instant::now(), Some(LASTS));
+        lease.renew(early, Some(LASTS));
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert!(lease.term().is_some());
+    }
+}
