@@ -7,10 +7,12 @@ mod config_check;
 mod demo;
 mod desk;
 mod logging;
+mod mode;
 mod out;
 mod serve;
 mod span_fields;
 mod stats;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +62,11 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// The mode of a running sidecar: which store answers, which one follows.
+    Mode {
+        #[command(subcommand)]
+        action: mode::ModeAction,
+    },
     /// What the cache of a running sidecar keeps and saves, and what another size would.
     Stats {
         /// Print JSON.
@@ -102,6 +109,12 @@ struct Flags {
 }
 
 impl Flags {
+    /// The file that is read, if it is there.
+    fn file(&self) -> PathBuf {
+        let own = self.config.clone();
+        own.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+    }
+
     fn load(&self) -> Result<Loaded, Mistakes> {
         let given = [
             ("listen", &self.listen, "--listen"),
@@ -145,6 +158,7 @@ pub fn run() -> ExitCode {
             action: ConfigAction::Check { json },
         } => config_check::run(&command.flags, json),
         Action::Bootstrap { adopt, json } => bootstrap::run(&adopt, json),
+        Action::Mode { action } => mode::run(&command.flags, action),
         Action::Stats { json } => stats::run(&command.flags, json),
         Action::Demo { json } => demo::run(&command.flags, json),
     }

@@ -1,12 +1,16 @@
 //! `outrigger serve`: opens the listeners and serves until it is told to stop.
 //!
-//! The first SIGTERM or SIGINT drains; a second one ends at once.
+//! The first SIGTERM or SIGINT drains; a second one ends at once. SIGHUP has the settings file
+//! looked at for another mode.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use super::watch::Watch;
 use super::{Flags, exit_code, logging, out};
 use crate::app;
 use crate::config::Settings;
@@ -21,7 +25,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
         }
     };
     let settings = loaded.settings;
-    match logging::begin(&settings.log).and_then(|()| serve(settings)) {
+    match logging::begin(&settings.log).and_then(|()| serve(settings, flags.file())) {
         Ok(code) => code,
         Err(error) => {
             out::complain(&format!("outrigger: {}", error.chain()));
@@ -34,7 +38,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
 /// themselves. What is not used of a stack costs nothing.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
-fn serve(settings: Settings) -> Result<ExitCode> {
+fn serve(settings: Settings, file: PathBuf) -> Result<ExitCode> {
     for key in settings.not_served_yet() {
         warn!(key, "this setting is set and has no effect in this version");
     }
@@ -47,16 +51,21 @@ fn serve(settings: Settings) -> Result<ExitCode> {
         .enable_all()
         .build()
         .map_err(|error| Error::settings("start the runtime").with_source(error))?;
-    let code = runtime.block_on(until_stopped(settings));
+    let code = runtime.block_on(until_stopped(settings, file));
     // What is still blocked is let go: the drain is over, or a second signal cut it short.
     runtime.shutdown_background();
     code
 }
 
-async fn until_stopped(settings: Settings) -> Result<ExitCode> {
+async fn until_stopped(settings: Settings, file: PathBuf) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let watch = Watch::begin(file)?;
     let running = app::start(settings).await?;
-    let first = signals.next().await;
+    let changer = Arc::clone(running.changer());
+    let first = tokio::select! {
+        first = signals.next() => first,
+        () = watch.keep(changer) => "the end of the watch",
+    };
     info!(signal = first, "asked to stop");
     tokio::select! {
         () = running.stop() => Ok(ExitCode::SUCCESS),
