@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::control::{Ack, Begun, Change, Flip, Look, Phase, Proposal};
+use super::control::{Ack, Begun, Change, ControlFuture, Flip, Look, Phase, Proposal};
 use super::fleet::Fleet;
 use crate::error::Result;
 use crate::model::{Mode, Role, Step};
@@ -36,6 +36,8 @@ const NEARLY_NONE: u64 = 200;
 const NEAR_WITHIN: Duration = Duration::from_secs(10);
 /// How long a probe of the follower may take.
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// How long the control store may take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// How long it is waited for that all go by the new modes.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -326,7 +328,7 @@ impl Changer {
     async fn carry_out(&self, proposal: Proposal) -> Result<Done, NotDone> {
         let began = Instant::now();
         let control = self.fleet.control();
-        let begun = control.begin(proposal.clone()).await.map_err(told)?;
+        let begun = answered(control.begin(proposal.clone())).await?;
         let change = match begun {
             Begun::Yes(change) => change,
             Begun::Busy(other) => return Err(under_way(&other)),
@@ -374,16 +376,25 @@ impl Changer {
         loop {
             if proposal.is_fenced {
                 self.all_armed(change, until).await?;
+                let stays = proposal.from.authority() == proposal.to.authority();
+                let may_leave = stays && proposal.is_forced;
+                // What may be left takes half of the time at most: the flip comes after it.
+                let until = if may_leave {
+                    until.min(Instant::now() + self.fence_timeout / 2)
+                } else {
+                    until
+                };
                 let drained = timeout_at(until, self.drain.drain(name, 0, until)).await;
                 let left = match drained {
+                    Ok(Err(_unknown)) if may_leave => 0,
                     Ok(left) => left.map_err(told)?,
+                    Err(_elapsed) if may_leave => 0,
                     Err(_elapsed) => {
                         let text = "the marks were not worked off within fence_timeout";
                         return Err(NotDone::because(text));
                     }
                 };
-                let stays = proposal.from.authority() == proposal.to.authority();
-                if left > 0 && !(stays && proposal.is_forced) {
+                if left > 0 && !may_leave {
                     let text = format!(
                         "{left} ids were left that the follower does not have yet when \
                          fence_timeout ({:?}) was over",
@@ -392,7 +403,7 @@ impl Changer {
                     return Err(NotDone::because(text));
                 }
             }
-            match self.fleet.control().flip(change.id).await.map_err(told)? {
+            match answered(self.fleet.control().flip(change.id)).await? {
                 Flip::Done => return Ok(()),
                 // One has come meanwhile.
                 Flip::Lacking(_) => {}
@@ -449,7 +460,7 @@ impl Changer {
     /// Whether the old mode stays. Where that cannot be found out by asking, it is waited for:
     /// one of the two it will be.
     async fn is_abandoned(&self, change: &Change) -> bool {
-        if let Ok(false) = self.fleet.control().abandon(change.id).await {
+        if let Ok(false) = answered(self.fleet.control().abandon(change.id)).await {
             return false;
         }
         let until = Instant::now() + SETTLED_WITHIN;
@@ -483,6 +494,13 @@ impl Changer {
             }
         };
         timeout(SETTLED_WITHIN, gone).await.ok().flatten()
+    }
+}
+
+async fn answered<T>(asked: ControlFuture<'_, T>) -> Result<T, NotDone> {
+    match timeout(ANSWERED_WITHIN, asked).await {
+        Ok(answer) => answer.map_err(told),
+        Err(_elapsed) => Err(NotDone::because("the control store does not answer")),
     }
 }
 

@@ -43,7 +43,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::control::{Ack, Beat, Change, Control, Look, Phase, SidecarId};
+use super::control::{Ack, Beat, Change, Control, ControlFuture, Look, Phase, SidecarId};
 use super::passage::{Fence, Passage};
 use super::router::{Router, Snapshot};
 use super::table::Table;
@@ -56,8 +56,11 @@ pub const LEASE: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(2);
 /// How often it looks while a change is on.
 const HASTE: Duration = Duration::from_millis(50);
-/// How long the control store may take.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// How long the control store may take. Less than a call waits for a look: one that hangs must not
+/// be all that it waits for.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(700);
+/// How long whoever asks for a look waits for it.
+const LOOKED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Told of every table that comes into force here.
 pub type OnSwap = Box<dyn Fn(&Snapshot) + Send + Sync>;
@@ -142,7 +145,7 @@ impl Fleet {
         // The one under way may have been asked before this.
         for _ in 0..2 {
             self.hurry();
-            let changed = tokio::time::timeout(ANSWERED_WITHIN, looks.changed()).await;
+            let changed = tokio::time::timeout(LOOKED_WITHIN, looks.changed()).await;
             changed.map_err(|_elapsed| lost())?.map_err(|_gone| lost())?;
         }
         looks.borrow().clone().ok_or_else(lost)
@@ -217,8 +220,7 @@ impl Fleet {
             name: self.name.clone(),
             ack: hand.ack,
         };
-        let look = tokio::time::timeout(ANSWERED_WITHIN, self.control.beat(beat)).await;
-        let look = Arc::new(look.map_err(|_elapsed| lost())??);
+        let look = Arc::new(answered(self.control.beat(beat)).await?);
         let next = self.act(&look, hand).await?;
         // Only now: what was shown is in force here.
         self.passage.lease().renew(sent, self.control.lease());
@@ -246,7 +248,7 @@ impl Fleet {
                     return Ok(Next::Now);
                 }
                 if look.lacking(ack).is_empty() || change.is_over {
-                    self.control.finish(change.id).await?;
+                    answered(self.control.finish(change.id)).await?;
                     return Ok(Next::Now);
                 }
                 Ok(Next::Soon)
@@ -256,7 +258,7 @@ impl Fleet {
 
     async fn arm(&self, change: &Change, ack: Ack, hand: &mut Hand) -> Result<Next> {
         if change.is_over {
-            self.control.abandon(change.id).await?;
+            answered(self.control.abandon(change.id)).await?;
             return Ok(Next::Now);
         }
         if !change.proposal.is_fenced {
@@ -309,6 +311,11 @@ impl Fleet {
         (self.on_swap)(&snapshot);
         Ok(())
     }
+}
+
+async fn answered<T>(asked: ControlFuture<'_, T>) -> Result<T> {
+    let answer = tokio::time::timeout(ANSWERED_WITHIN, asked).await;
+    answer.map_err(|_elapsed| lost())?
 }
 
 fn lost() -> Error {

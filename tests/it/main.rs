@@ -29,6 +29,7 @@ mod limits;
 mod logs;
 mod loops;
 mod model;
+mod modes;
 mod near;
 mod oversize;
 mod passing;

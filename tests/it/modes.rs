@@ -1,0 +1,479 @@
+//! The modes of a whole sidecar, changed while it runs: by command, by API, by an edited file and a
+//! signal; which store answers then, what is refused, and what becomes of writes meanwhile.
+//!
+//! Nothing here needs the follower to be equal: what is asked is which store is asked. Where the
+//! authority moves it is by force, for a follower that was never filled is not in sync.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Response};
+use outrigger::model::Operation;
+use outrigger::task;
+use outrigger::wire::ROUTES;
+use serde_json::{Value, json};
+
+use crate::support::ask::{Answer, Ask};
+use crate::support::folder::Folder;
+use crate::support::process::{Process, run, run_in};
+use crate::support::sidecar::Sidecar;
+use crate::support::story;
+use crate::support::upstream::Upstream;
+use crate::support::wire::Wire;
+
+const THERE: [&str; 4] = ["dual_write", "dual_read", "cutover", "secondary_only"];
+const BACK: [&str; 4] = ["cutover", "dual_read", "dual_write", "primary_only"];
+
+fn two_embedded(folder: &Folder) -> String {
+    let data = folder.path().join("data");
+    format!(
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n\
+         primary.kind = \"embedded\"\nsecondary.kind = \"embedded\"\n",
+        data.display()
+    )
+}
+
+fn authority(mode: &str) -> &'static str {
+    match mode {
+        "cutover" | "secondary_only" => "secondary",
+        _ => "primary",
+    }
+}
+
+fn store(answer: &Answer) -> Option<String> {
+    answer.head.field("x-outrigger-store")
+}
+
+fn wish(mode: &str) -> Value {
+    json!({"mode": mode, "force": true, "why": "to see"})
+}
+
+fn put_mode(wish: &Value) -> Ask {
+    Ask::new("PUT", "/api/mode").json(wish)
+}
+
+/// The desk and the door of a process.
+struct Asked<'p>(&'p Process);
+
+impl Asked<'_> {
+    async fn desk(&self, ask: &Ask) -> Answer {
+        ask.over(&mut Wire::connect(self.0.admin).await).await
+    }
+
+    async fn read_from(&self) -> Option<String> {
+        let ask = Ask::get("/collections");
+        store(&ask.over(&mut Wire::connect(self.0.proxy).await).await.ok())
+    }
+
+    async fn mode(&self) -> String {
+        let told = self.desk(&Ask::get("/api/mode")).await.ok().json();
+        told["mode"].as_str().unwrap().to_owned()
+    }
+
+    async fn command(&self, words: &[&str]) -> crate::support::process::Run {
+        let admin = self.0.admin.to_string();
+        let words = [&["mode"], words, &["--admin-listen", &admin]].concat();
+        run(&words, &[]).await
+    }
+}
+
+#[test]
+fn every_mode_is_reached_by_command_and_by_api_and_its_store_answers() {
+    story(async {
+        let folder = Folder::new();
+        let process = Process::start(&two_embedded(&folder), &[]).await;
+        let asked = Asked(&process);
+        assert_eq!(asked.read_from().await.as_deref(), Some("primary"));
+        for (step, mode) in THERE.into_iter().chain(BACK).enumerate() {
+            if step % 2 == 0 {
+                let words = ["set", mode, "--force", "--why", "to see"];
+                let set = asked.command(&words).await;
+                assert_eq!(set.code, Some(0), "{set:?}");
+                assert!(set.out.starts_with(&format!("{mode} is in force")), "{set:?}");
+            } else {
+                let told = asked.desk(&put_mode(&wish(mode))).await.ok().json();
+                assert_eq!((&told["mode"], &told["changed"]), (&json!(mode), &json!(true)));
+                assert_eq!(told["epoch"], step + 1);
+            }
+            assert_eq!(asked.mode().await, mode);
+            assert_eq!(asked.read_from().await.as_deref(), Some(authority(mode)), "{mode}");
+            let status = asked.desk(&Ask::get("/api/status")).await.ok().json();
+            assert_eq!(status["mode"]["mode"], mode);
+            assert_eq!(status["mode"]["authority"], authority(mode));
+            let scrape = asked.desk(&Ask::get("/metrics")).await.ok().text();
+            let line = format!("outrigger_mode{{collection=\"*\",mode=\"{mode}\"}} 1");
+            assert!(scrape.contains(&line), "{line}");
+            assert!(scrape.contains(&format!("outrigger_mode_epoch {}\n", step + 1)));
+        }
+        let shown = asked.command(&["get"]).await;
+        assert!(shown.out.contains("primary_only") && shown.out.contains("dual_write"), "{shown:?}");
+        let again = asked.command(&["set", "primary_only"]).await;
+        assert_eq!(again.code, Some(0));
+        assert!(again.out.contains("already"), "{again:?}");
+        let history = asked.command(&["history", "--json", "--limit", "3"]).await;
+        let history: Value = serde_json::from_str(&history.out).unwrap();
+        let lines = history["history"].as_array().unwrap();
+        let gone: Vec<&str> = lines.iter().map(|line| line["to"].as_str().unwrap()).collect();
+        assert_eq!(gone, ["primary_only", "dual_write", "dual_read"]);
+        assert_eq!((&lines[0]["why"], &lines[0]["forced"]), (&json!("to see"), &json!(true)));
+        assert!(process.said().contains("another mode is in force"));
+    });
+}
+
+#[test]
+fn a_mode_that_was_set_outlives_the_process_and_wins_over_the_settings() {
+    story(async {
+        let folder = Folder::new();
+        let toml = two_embedded(&folder);
+        let started_in = [("VECTOR_STORE_MODE", "dual_write")];
+        let first = Process::start(&toml, &started_in).await;
+        let asked = Asked(&first);
+        // None was ever set, so the settings say.
+        assert_eq!(asked.mode().await, "dual_write");
+        asked.desk(&put_mode(&wish("cutover"))).await.ok();
+        let history = asked.desk(&Ask::get("/api/mode/history")).await.ok().json();
+        assert_eq!(history["history"].as_array().unwrap().len(), 2, "{history}");
+        first.signal("TERM");
+        assert_eq!(first.exit_code().await, Some(0));
+
+        let second = Process::start(&toml, &started_in).await;
+        let asked = Asked(&second);
+        assert_eq!(asked.mode().await, "cutover");
+        assert_eq!(asked.read_from().await.as_deref(), Some("secondary"));
+        let found = asked.desk(&Ask::get("/api/mode/history")).await.ok().json();
+        assert_eq!(found, history);
+        let said = second.says("wins over the settings").await;
+        assert!(said.contains("VECTOR_STORE_MODE") && said.contains("cutover"), "{said}");
+        second.signal("KILL");
+        second.exit_code().await;
+
+        // Without its store the mode cannot be served, and primary_only would roll the cutover back.
+        let data = folder.path().join("data").display().to_string();
+        let words = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let lacking = run(&[&words[..], &["--data-dir", &data]].concat(), &[]).await;
+        assert_eq!(lacking.code, Some(2), "{lacking:?}");
+        assert!(lacking.err.contains("cutover") && lacking.err.contains("secondary"), "{lacking:?}");
+    });
+}
+
+#[test]
+fn a_control_file_that_cannot_be_read_ends_the_start() {
+    story(async {
+        let folder = Folder::new();
+        let config = folder.put("outrigger.toml", &two_embedded(&folder));
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let file = data.join("control.json");
+        std::fs::write(&file, b"{\"version\":1,").unwrap();
+        let words = ["serve", "--config", config.to_str().unwrap()];
+        let ended = run_in(Folder::new(), &words, &[]).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.err.contains(file.to_str().unwrap()), "{ended:?}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"{\"version\":1,");
+    });
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_its_reason() {
+    story(async {
+        let folder = Folder::new();
+        let process = Process::start(&two_embedded(&folder), &[]).await;
+        let asked = Asked(&process);
+        let jump = asked.desk(&put_mode(&wish("cutover"))).await;
+        assert_eq!(jump.status(), 409);
+        let told = jump.json();
+        assert_eq!((&told["done"], &told["missing"]), (&json!(false), &json!("dual_write")));
+        let reason = told["status"]["error"].as_str().unwrap();
+        assert!(reason.contains("dual_write has to come first"), "{reason}");
+        let refused = asked.command(&["set", "cutover", "--force"]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.err.contains("dual_write has to come first"), "{refused:?}");
+
+        for (body, said) in [
+            (json!({"mode": "dual"}), "is no mode"),
+            (json!({"mode": 1}), "wanted"),
+            (json!({"mode": "dual_write", "colection": "a"}), "colection"),
+            (json!({"mode": "dual_write", "collection": ""}), "empty"),
+        ] {
+            let text = asked.desk(&put_mode(&body)).await.refusal(400);
+            assert!(text.contains(said), "{text}");
+        }
+        asked.desk(&Ask::get("/api/mode/history?limit=x")).await.refusal(400);
+        let usage = asked.command(&["set", "dual"]).await;
+        assert_eq!(usage.code, Some(2), "{usage:?}");
+        let nobody = run(&["mode", "get", "--admin-listen", "127.0.0.1:1"], &[]).await;
+        assert_eq!(nobody.code, Some(3), "{nobody:?}");
+        assert_eq!(asked.mode().await, "primary_only");
+    });
+}
+
+#[test]
+fn one_store_has_one_mode() {
+    story(async {
+        let upstream = Upstream::echo().await;
+        let sidecar = Sidecar::before(&upstream.url(), "").await;
+        let refused = sidecar.ask_admin(&put_mode(&wish("dual_write"))).await;
+        assert_eq!(refused.status(), 409);
+        let told = refused.json();
+        let reason = told["status"]["error"].as_str().unwrap();
+        assert!(reason.contains("needs a secondary store"), "{reason}");
+    });
+}
+
+#[test]
+fn an_edited_file_is_asked_for_and_a_hangup_asks_again() {
+    story(async {
+        let folder = Folder::new();
+        let toml = two_embedded(&folder);
+        let edit = |mode: &str, own: &str| {
+            let text = format!("mode = \"{mode}\"\n{toml}{own}");
+            folder.put("outrigger.toml", &text)
+        };
+        let config = edit("primary_only", "");
+        let words = ["serve", "--config", config.to_str().unwrap()];
+        let process = Process::serve(&words, &[], Folder::new()).await;
+        let asked = Asked(&process);
+        edit("dual_write", "collections.docs.mode = \"dual_read\"\n");
+        process.says("\"collection\":\"*\",\"who\":\"config file\"").await;
+        process.says("\"collection\":\"docs\",\"who\":\"config file\"").await;
+        let told = asked.desk(&Ask::get("/api/mode")).await.ok().json();
+        assert_eq!(told["mode"], "dual_write");
+        assert_eq!(told["collections"], json!({"docs": "dual_read"}));
+
+        // A jump is refused, and asked for again when it is one no more.
+        edit("secondary_only", "");
+        process.says("cutover has to come first").await;
+        asked.desk(&put_mode(&wish("cutover"))).await.ok();
+        process.signal("HUP");
+        process.says("SIGHUP").await;
+        process.says("\"to\":\"secondary_only\",\"epoch\":4").await;
+        assert_eq!(asked.mode().await, "secondary_only");
+
+        // What stands in the file and was not edited asks for nothing.
+        asked.desk(&put_mode(&wish("cutover"))).await.ok();
+        process.signal("HUP");
+        crate::support::until("the second signal was seen", async || {
+            process.said().matches("SIGHUP").count() >= 2
+        })
+        .await;
+        edit("secondary_only", "# a word\n");
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(asked.mode().await, "cutover");
+    });
+}
+
+/// A sidecar between two Qdrants that answer with what they are sent.
+async fn between(fence: &str) -> (Folder, Upstream, Upstream, Sidecar) {
+    let (primary, secondary) = (Upstream::echo().await, Upstream::echo().await);
+    let folder = Folder::new();
+    let mut more = format!("fence_timeout = \"{fence}\"\n");
+    writeln!(more, "data_dir = \"{}\"", folder.path().display()).unwrap();
+    writeln!(more, "secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"", secondary.url()).unwrap();
+    let sidecar = Sidecar::before(&primary.url(), &more).await;
+    sidecar.ask_admin(&put_mode(&wish("dual_write"))).await.ok();
+    (folder, primary, secondary, sidecar)
+}
+
+/// One request for every route there is, and one that is not known.
+fn every_request() -> Vec<(Operation, Ask)> {
+    let routes = ROUTES.iter().map(|route| {
+        let target = route.template.replace("/**", "").replace(['{', '}'], "");
+        let ask = Ask::new(route.method.as_str(), if target.is_empty() { "/" } else { &target });
+        let has_body = [Method::PUT, Method::POST, Method::PATCH].contains(&route.method);
+        (route.operation, if has_body { ask.json(&json!({})) } else { ask })
+    });
+    routes.chain([(Operation::Unknown, Ask::get("/no/such/route"))]).collect()
+}
+
+#[test]
+fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
+    story(async {
+        let (_folder, primary, secondary, sidecar) = between("6s").await;
+        let sidecar = Arc::new(sidecar);
+        let ask = |ask: Ask| {
+            let sidecar = Arc::clone(&sidecar);
+            task::spawn("ask", async move { sidecar.ask(&ask).await })
+        };
+        let before = primary.seen().len();
+        primary.hold_only(|seen| seen.target.contains("slow"));
+        let slow = ask(Ask::put("/collections/slow/points", "{}"));
+        primary.saw(before + 1).await;
+        let own = Arc::clone(&sidecar);
+        let change = task::spawn("change", async move {
+            own.ask_admin(&put_mode(&wish("cutover"))).await
+        });
+        let probe = ask(Ask::put("/collections/probe/points", "{}"));
+        // Either it went through before the fence, or it is held; the next one is held.
+        crate::support::until("the fence is up", async || {
+            if probe.is_finished() {
+                drop(ask(Ask::put("/collections/probe/points", "{}")));
+            }
+            sidecar.metric("outrigger_mode_held_writes_total", &[]) >= 1.0
+        })
+        .await;
+        let mut held = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (operation, request) in every_request() {
+            seen.insert(operation.as_str());
+            if operation.class().is_read() {
+                let answer = sidecar.ask(&request).await;
+                assert_ne!(store(&answer).as_deref(), Some("secondary"), "{operation}");
+            } else {
+                held.push((operation, ask(request)));
+            }
+        }
+        assert_eq!(seen.len(), Operation::ALL.len());
+        let count = held.len();
+        sidecar.until_metric("outrigger_mode_held_writes_total", &[], (count + 1) as f64).await;
+        assert!(!change.is_finished() && !slow.is_finished());
+        for (operation, write) in &held {
+            assert!(!write.is_finished(), "{operation} went through the fence");
+        }
+        let classes_at = |upstream: &Upstream| {
+            let seen = upstream.seen().into_iter();
+            let seen = seen.filter(|seen| !seen.target.contains("slow") && !seen.target.contains("probe"));
+            seen.filter(|seen| seen.method != Method::GET && seen.method != Method::POST).count()
+        };
+        assert_eq!((classes_at(&primary), classes_at(&secondary)), (0, 0));
+
+        // The write that was under way ends; whoever was held goes by the mode that came out.
+        primary.release();
+        slow.await.unwrap().ok();
+        let told = change.await.unwrap().ok().json();
+        assert!(told["held_ms"].as_u64().unwrap() > 0, "{told}");
+        for (operation, write) in held {
+            let answer = write.await.unwrap();
+            assert_eq!(store(&answer).as_deref(), Some("secondary"), "{operation}: {}", answer.text());
+        }
+    });
+}
+
+#[test]
+fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
+    story(async {
+        let (_folder, primary, _secondary, sidecar) = between("1s").await;
+        let sidecar = Arc::new(sidecar);
+        let before = primary.seen().len();
+        primary.hold_only(|seen| seen.target.contains("slow"));
+        let ask = |target: &'static str| {
+            let sidecar = Arc::clone(&sidecar);
+            task::spawn("ask", async move { sidecar.ask(&Ask::put(target, "{}")).await })
+        };
+        let slow = ask("/collections/slow/points");
+        primary.saw(before + 1).await;
+        let own = Arc::clone(&sidecar);
+        let change = task::spawn("change", async move {
+            own.ask_admin(&put_mode(&wish("cutover"))).await
+        });
+        sidecar.until_metric("outrigger_mode_held_writes_total", &[], 0.0).await;
+        let mut writes = Vec::new();
+        while !change.is_finished() {
+            writes.push(ask("/collections/docs/points"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let refused = change.await.unwrap();
+        assert_eq!(refused.status(), 409);
+        let reason = refused.json()["status"]["error"].as_str().unwrap().to_owned();
+        assert!(reason.contains("1 writes are under way"), "{reason}");
+        for write in writes {
+            assert_eq!(store(&write.await.unwrap().ok()).as_deref(), Some("primary"));
+        }
+        assert!(sidecar.metric("outrigger_mode_held_writes_total", &[]) > 3.0);
+        assert_eq!(sidecar.metric("outrigger_mode_fence_seconds_count", &[]), 1.0);
+        primary.release();
+        slow.await.unwrap().ok();
+        sidecar.ask_admin(&put_mode(&wish("cutover"))).await.ok();
+    });
+}
+
+#[test]
+fn a_kept_answer_of_one_store_is_not_served_in_the_name_of_the_other() {
+    story(async {
+        let telling = |name: &'static str| {
+            Upstream::answering(move |seen| {
+                let body = if seen.target == "/aliases" {
+                    json!({"result": {"aliases": []}, "status": "ok", "time": 0.0})
+                } else {
+                    json!({"result": name, "status": "ok", "time": 0.0})
+                };
+                Response::new(Bytes::from(body.to_string()))
+            })
+        };
+        let (primary, secondary) = (telling("of primary").await, telling("of secondary").await);
+        let folder = Folder::new();
+        let more = format!(
+            "cache.enabled = true\ndata_dir = \"{}\"\nsecondary.kind = \"qdrant\"\n\
+             secondary.url = \"{}\"",
+            folder.path().display(),
+            secondary.url()
+        );
+        let sidecar = Sidecar::before(&primary.url(), &more).await;
+        let read = async || {
+            let ask = Ask::post("/collections/docs/points/count", "{}");
+            let answer = sidecar.ask(&ask).await.ok();
+            let cache = answer.head.field("x-outrigger-cache").unwrap();
+            (cache, answer.json()["result"].as_str().unwrap().to_owned())
+        };
+        for mode in ["dual_write", "cutover", "dual_write", "cutover"] {
+            sidecar.ask_admin(&put_mode(&wish(mode))).await.ok();
+            let said = format!("of {}", authority(mode));
+            assert_eq!(read().await, ("miss".to_owned(), said.clone()), "{mode}");
+            assert_eq!(read().await, ("hit-l1".to_owned(), said), "{mode}");
+        }
+    });
+}
+
+#[test]
+fn a_collection_has_a_mode_of_its_own_under_any_of_its_names() {
+    for cache in ["cache.enabled = false\n", "cache.enabled = true\n"] {
+        story(async {
+            let folder = Folder::new();
+            let sidecar = Sidecar::with(&format!("{cache}{}", two_embedded(&folder))).await;
+            let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
+            for name in ["docs", "other"] {
+                let ask = Ask::new("PUT", &format!("/collections/{name}")).json(&made);
+                sidecar.ask(&ask).await.ok();
+            }
+            let alias = json!({"actions": [{"create_alias":
+                {"collection_name": "docs", "alias_name": "live"}}]});
+            let move_alias = Ask::new("POST", "/collections/aliases").json(&alias);
+            sidecar.ask(&move_alias).await.ok();
+            for mode in ["dual_write", "cutover"] {
+                let mut of_one = wish(mode);
+                of_one["collection"] = json!("docs");
+                sidecar.ask_admin(&put_mode(&of_one)).await.ok();
+            }
+            let upsert = json!({"points": [{"id": 1, "vector": [1.0, 1.0]}]});
+            for (name, expected) in [("docs", "secondary"), ("live", "secondary"), ("other", "primary")] {
+                let points = format!("/collections/{name}/points");
+                for ask in [
+                    Ask::get(&format!("/collections/{name}")),
+                    Ask::new("POST", &format!("{points}/count")).json(&json!({})),
+                    Ask::new("PUT", &points).json(&upsert),
+                ] {
+                    let answer = sidecar.ask(&ask).await;
+                    assert_eq!(store(&answer).as_deref(), Some(expected), "{name}");
+                }
+            }
+            // Names of nothing in particular go by the mode of all.
+            let all = sidecar.ask(&Ask::get("/collections")).await.ok();
+            assert_eq!(store(&all).as_deref(), Some("primary"));
+            let looks = |name: &str| {
+                let body = json!({"query": 1, "lookup_from": {"collection": name}});
+                Ask::new("POST", "/collections/other/points/query").json(&body)
+            };
+            for name in ["docs", "live"] {
+                let text = sidecar.ask(&looks(name)).await.refusal(400);
+                assert!(text.contains(name) && text.contains("the other store"), "{text}");
+            }
+            assert_eq!(store(&sidecar.ask(&looks("other")).await).as_deref(), Some("primary"));
+            let text = sidecar.ask(&move_alias).await.refusal(409);
+            assert!(text.contains("aliases"), "{text}");
+            let told = sidecar.ask_admin(&Ask::get("/api/mode")).await.ok().json();
+            assert_eq!((&told["mode"], &told["collections"]), (&json!("primary_only"), &json!({"docs": "cutover"})));
+        });
+    }
+}
