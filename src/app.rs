@@ -112,6 +112,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let changing = modes::Changing {
         settings: &settings,
         fleet,
+        cache: &cache,
         tasks: &desk_tasks,
         stop: &desk_stop,
     };

@@ -21,6 +21,9 @@ use crate::task::{self, Group, Stop};
 /// Collections whose mode has a metric of its own; the others are told together.
 const SHOWN_MAX: usize = 100;
 
+const COMPANY: &str = "another sidecar of the same stores was heard of through Redis, and without a \
+                       PostgreSQL to keep the mode in it would not hear of the change: stop it";
+
 /// The modes that the settings ask for, where none were ever set.
 fn wanted(settings: &Settings) -> Table {
     let mut table = Table::of(settings.mode.unwrap_or(Mode::PrimaryOnly));
@@ -45,7 +48,8 @@ pub(super) async fn found(settings: &Settings, clock: Clock) -> Result<(Arc<dyn 
     let own = settings.clone();
     let opening = task::spawn_blocking("control", move || control(&own, clock));
     let opened = opening.await;
-    let control = opened.map_err(|error| Error::settings("open the control store").with_source(error))??;
+    let control =
+        opened.map_err(|error| Error::settings("open the control store").with_source(error))??;
     let wanted = wanted(settings);
     let table = match control.table().await? {
         Some(kept) => {
@@ -130,6 +134,7 @@ pub(super) fn on_swap(cache: &Arc<Cache>, metrics: &Arc<Metrics>, ears: Vec<Arc<
 pub(super) struct Changing<'a> {
     pub(super) settings: &'a Settings,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) cache: &'a Arc<Cache>,
     pub(super) tasks: &'a Group,
     pub(super) stop: &'a Stop,
 }
@@ -138,6 +143,9 @@ impl Changing<'_> {
     /// Joins the others. The modes that are in force among them are in force here afterwards.
     pub(super) async fn join(self) -> Result<Arc<Changer>> {
         self.fleet.join(self.tasks, self.stop.clone()).await?;
+        let is_shared = self.fleet.control().lease().is_some();
+        let cache = Arc::clone(self.cache);
+        let hindrance = move || (!is_shared && cache.has_company()).then(|| COMPANY.to_owned());
         let readiness: Arc<dyn Readiness> = Arc::new(Unfollowed);
         let drain: Arc<dyn Drain> = Arc::new(Unfollowed);
         Ok(Changer::new(
@@ -145,7 +153,7 @@ impl Changing<'_> {
             readiness,
             drain,
             self.settings.fence_timeout,
-            Box::new(|| None),
+            Box::new(hindrance),
             self.tasks.clone(),
         ))
     }

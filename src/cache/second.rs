@@ -35,6 +35,12 @@ impl Cache {
         }
     }
 
+    /// Whether another sidecar of the same stores was heard of a moment ago.
+    pub fn has_company(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.has_company())
+    }
+
     /// Looks into the second tier, for all who ask the same.
     ///
     /// Cancel safety: safe; dropped, it leaves the others to ask for themselves.

@@ -114,9 +114,6 @@ async fn exchange(
         request = request.header(CONTENT_TYPE, "application/json");
     }
     let body = Full::new(Bytes::from(body.unwrap_or_default()));
-    let (head, body) = send
-        .send_request(request.body(body)?)
-        .await?
-        .into_parts();
+    let (head, body) = send.send_request(request.body(body)?).await?.into_parts();
     Ok((head.status, body.collect().await?.to_bytes()))
 }

@@ -25,7 +25,8 @@ pub(super) enum ModeAction {
     },
     /// Change it, with no restart: primary_only, dual_write, dual_read, cutover, secondary_only.
     Set {
-        mode: String,
+        #[arg(value_name = "MODE")]
+        to: String,
         /// For this collection alone, by its real name.
         #[arg(long, value_name = "NAME")]
         collection: Option<String>,
@@ -79,14 +80,14 @@ fn asked(settings: &Settings, action: ModeAction) -> Result<ExitCode> {
             return show(answer, *json, history);
         }
         ModeAction::Set {
-            mode,
+            to,
             collection,
             force,
             why,
             json,
         } => {
             let body = json!({
-                "mode": mode, "collection": collection, "force": force, "why": why,
+                "mode": to, "collection": collection, "force": force, "why": why,
                 "who": "outrigger mode",
             });
             let asked = desk::Asked {
@@ -98,7 +99,11 @@ fn asked(settings: &Settings, action: ModeAction) -> Result<ExitCode> {
             (asked, *json, set)
         }
     };
-    show(runtime.block_on(desk::put(settings, asked))?, as_json, shown)
+    show(
+        runtime.block_on(desk::put(settings, asked))?,
+        as_json,
+        shown,
+    )
 }
 
 fn get(path: &str) -> desk::Asked<'_> {
@@ -120,7 +125,10 @@ fn show(
     } else if status.is_success() {
         out::say(&shown(&answer));
     } else {
-        out::complain(&format!("outrigger mode: {}", text(&answer["status"]["error"])));
+        out::complain(&format!(
+            "outrigger mode: {}",
+            text(&answer["status"]["error"])
+        ));
     }
     match status {
         StatusCode::BAD_REQUEST => Ok(ExitCode::from(2)),
@@ -187,7 +195,11 @@ fn history(answer: &Value) -> String {
             Value::String(name) => name.clone(),
             _ => "*".to_owned(),
         };
-        let forced = if one["forced"] == json!(true) { "(forced) " } else { "" };
+        let forced = if one["forced"] == json!(true) {
+            "(forced) "
+        } else {
+            ""
+        };
         let line = format!(
             "{:<26}{:<16}{:<16}{collection:<18}{:<16}{forced}{}",
             text(&one["at"]),

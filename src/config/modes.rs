@@ -25,7 +25,9 @@ impl FileModes {
         let mut reader = Reader::new(&layers, &env);
         let options = Mode::ALL.map(|mode| (mode.as_str(), mode));
         let mut modes = Self {
-            mode: reader.section(Key::default()).maybe_choice("mode", &options),
+            mode: reader
+                .section(Key::default())
+                .maybe_choice("mode", &options),
             collections: BTreeMap::new(),
         };
         for name in layers.names_under("collections") {
@@ -71,7 +73,10 @@ mod tests {
             "mode = 'dual_read'\nlisten = 7\n[primary]\nurl = 1\n[collections.a]\nttl = '1s'\n\
              [collections.'b.c']\nmode = 'cutover'\n",
         );
-        let expected = [(None, Mode::DualRead), (Some("b.c".to_owned()), Mode::Cutover)];
+        let expected = [
+            (None, Mode::DualRead),
+            (Some("b.c".to_owned()), Mode::Cutover),
+        ];
         assert_eq!(after.asked_since(&before), expected);
     }
 

@@ -12,9 +12,7 @@
 //!
 //! A change runs in a task of its own: whoever asked may hang up.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,8 +24,9 @@ use tracing::{info, warn};
 
 use super::control::{Ack, Begun, Change, ControlFuture, Flip, Look, Phase, Proposal};
 use super::fleet::Fleet;
+use super::follower::{Drain, Readiness, Standing};
 use crate::error::Result;
-use crate::model::{Mode, Role, Step};
+use crate::model::{Mode, Step};
 use crate::task::Group;
 
 /// Marks that may wait when the fence goes up: they are worked off inside it.
@@ -40,77 +39,6 @@ const PROBE_WITHIN: Duration = Duration::from_secs(1);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// How long it is waited for that all go by the new modes.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
-
-pub type ModeFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// How the follower stands to the authority.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
-    /// Ids that may differ.
-    pub waiting: u64,
-    /// Why whole collections have to be compared first; empty when none has to.
-    pub sweeps: Vec<String>,
-    pub dead_letters: u64,
-    /// Why the last validation does not vouch for the follower. `None`: it does, or none is asked
-    /// for.
-    pub validation: Option<String>,
-}
-
-/// Told by whoever keeps the follower equal. `collection`: by its real name; `None` is all that
-/// have no mode of their own.
-pub trait Readiness: Send + Sync {
-    fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>>;
-
-    /// A follower is about to be followed with that was not: what it lacks has to be known durably
-    /// when this returns. Called before the change; it may still come to nothing.
-    fn to_be_followed<'a>(
-        &'a self,
-        collection: Option<&'a str>,
-        follower: Role,
-    ) -> ModeFuture<'a, Result<()>>;
-}
-
-/// Works marks off.
-pub trait Drain: Send + Sync {
-    /// Returns as soon as at most `most` marks wait, or at `until`; how many wait then. Nought has
-    /// to be exact: a write under way counts.
-    ///
-    /// Cancel safety: safe.
-    fn drain<'a>(
-        &'a self,
-        collection: Option<&'a str>,
-        most: u64,
-        until: Instant,
-    ) -> ModeFuture<'a, Result<u64>>;
-}
-
-/// Nothing is followed, so nothing waits.
-pub struct Unfollowed;
-
-impl Readiness for Unfollowed {
-    fn standing<'a>(&'a self, _collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
-        Box::pin(std::future::ready(Ok(Standing::default())))
-    }
-
-    fn to_be_followed<'a>(
-        &'a self,
-        _collection: Option<&'a str>,
-        _follower: Role,
-    ) -> ModeFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-impl Drain for Unfollowed {
-    fn drain<'a>(
-        &'a self,
-        _collection: Option<&'a str>,
-        _most: u64,
-        _until: Instant,
-    ) -> ModeFuture<'a, Result<u64>> {
-        Box::pin(std::future::ready(Ok(0)))
-    }
-}
 
 /// A wish.
 #[derive(Clone, Debug)]
@@ -268,7 +196,10 @@ impl Changer {
         }
         let stores = self.fleet.router().stores();
         if wish.to.needs_secondary() && stores.secondary.is_none() {
-            let text = format!("{} needs a secondary store, and none is configured", wish.to);
+            let text = format!(
+                "{} needs a secondary store, and none is configured",
+                wish.to
+            );
             return Err(NotDone::because(text));
         }
         if let Some(follower) = wish.to.follower()
@@ -315,7 +246,11 @@ impl Changer {
         if let Some(reason) = lacks(&standing) {
             return Err(NotDone::because(reason));
         }
-        let left = self.drain.drain(name, NEARLY_NONE, until).await.map_err(told)?;
+        let left = self
+            .drain
+            .drain(name, NEARLY_NONE, until)
+            .await
+            .map_err(told)?;
         if left > NEARLY_NONE {
             let text = format!(
                 "the follower is not in sync: {left} ids wait and do not become fewer fast enough"

@@ -146,7 +146,9 @@ impl Fleet {
         for _ in 0..2 {
             self.hurry();
             let changed = tokio::time::timeout(LOOKED_WITHIN, looks.changed()).await;
-            changed.map_err(|_elapsed| lost())?.map_err(|_gone| lost())?;
+            changed
+                .map_err(|_elapsed| lost())?
+                .map_err(|_gone| lost())?;
         }
         looks.borrow().clone().ok_or_else(lost)
     }
@@ -188,7 +190,11 @@ impl Fleet {
                             "the control store does not answer; writes are refused when the lease is over"
                         );
                     }
-                    if hand.held.is_some() { Next::Soon } else { Next::Later }
+                    if hand.held.is_some() {
+                        Next::Soon
+                    } else {
+                        Next::Later
+                    }
                 }
             };
         }

@@ -7,15 +7,15 @@
 mod change;
 pub mod control;
 mod fleet;
+mod follower;
 mod lease;
 mod passage;
 mod router;
 mod table;
 
-pub use change::{
-    Changer, Done, Drain, Hindrance, ModeFuture, NotDone, Readiness, Standing, Unfollowed, Wish,
-};
+pub use change::{Changer, Done, Hindrance, NotDone, Wish};
 pub use fleet::{Fleet, LEASE, OnSwap};
+pub use follower::{Drain, ModeFuture, Readiness, Standing, Unfollowed};
 pub use passage::{Fence, Passage, Permit, needs_permit};
 pub use router::{Plan, Router, Snapshot, Stores};
 pub use table::Table;

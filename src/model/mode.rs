@@ -173,7 +173,9 @@ mod tests {
                     'F' => Step::Fenced,
                     digit => {
                         let at = usize::try_from(digit.to_digit(10).unwrap()).unwrap();
-                        Step::Refused { first: Mode::ALL[at] }
+                        Step::Refused {
+                            first: Mode::ALL[at],
+                        }
                     }
                 };
                 assert_eq!(Mode::step(from, to), expected, "{from} to {to}");

@@ -199,11 +199,7 @@ async fn ask(parts: &ProxyParts, plan: &Plan, read: &Read) -> Result<Answer> {
     }
 }
 
-async fn question(
-    parts: &ProxyParts,
-    plan: &Plan,
-    read: &Read,
-) -> Result<Question, Bypass> {
+async fn question(parts: &ProxyParts, plan: &Plan, read: &Read) -> Result<Question, Bypass> {
     let life = token_life(&read.head.headers, parts.clock.since_epoch())?;
     let ends = life.and_then(|life| Instant::now().checked_add(life));
     let collection = read.collection.as_deref();
@@ -244,9 +240,7 @@ async fn fetch(
         body: Body::full(read.question.clone()),
         deadline: Instant::now() + read.patience,
     };
-    let mut answer = pass::send(plan, call)
-        .await?
-        .by_cache(CacheStatus::Miss);
+    let mut answer = pass::send(plan, call).await?.by_cache(CacheStatus::Miss);
     let Some(asking) = asking else {
         return Ok(answer);
     };

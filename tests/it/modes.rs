@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::support::ask::{Answer, Ask};
 use crate::support::folder::Folder;
 use crate::support::process::{Process, run, run_in};
+use crate::support::redis::Redis;
 use crate::support::sidecar::Sidecar;
 use crate::support::story;
 use crate::support::upstream::Upstream;
@@ -92,14 +93,24 @@ fn every_mode_is_reached_by_command_and_by_api_and_its_store_answers() {
                 let words = ["set", mode, "--force", "--why", "to see"];
                 let set = asked.command(&words).await;
                 assert_eq!(set.code, Some(0), "{set:?}");
-                assert!(set.out.starts_with(&format!("{mode} is in force")), "{set:?}");
+                assert!(
+                    set.out.starts_with(&format!("{mode} is in force")),
+                    "{set:?}"
+                );
             } else {
                 let told = asked.desk(&put_mode(&wish(mode))).await.ok().json();
-                assert_eq!((&told["mode"], &told["changed"]), (&json!(mode), &json!(true)));
+                assert_eq!(
+                    (&told["mode"], &told["changed"]),
+                    (&json!(mode), &json!(true))
+                );
                 assert_eq!(told["epoch"], step + 1);
             }
             assert_eq!(asked.mode().await, mode);
-            assert_eq!(asked.read_from().await.as_deref(), Some(authority(mode)), "{mode}");
+            assert_eq!(
+                asked.read_from().await.as_deref(),
+                Some(authority(mode)),
+                "{mode}"
+            );
             let status = asked.desk(&Ask::get("/api/status")).await.ok().json();
             assert_eq!(status["mode"]["mode"], mode);
             assert_eq!(status["mode"]["authority"], authority(mode));
@@ -109,16 +120,25 @@ fn every_mode_is_reached_by_command_and_by_api_and_its_store_answers() {
             assert!(scrape.contains(&format!("outrigger_mode_epoch {}\n", step + 1)));
         }
         let shown = asked.command(&["get"]).await;
-        assert!(shown.out.contains("primary_only") && shown.out.contains("dual_write"), "{shown:?}");
+        assert!(
+            shown.out.contains("primary_only") && shown.out.contains("dual_write"),
+            "{shown:?}"
+        );
         let again = asked.command(&["set", "primary_only"]).await;
         assert_eq!(again.code, Some(0));
         assert!(again.out.contains("already"), "{again:?}");
         let history = asked.command(&["history", "--json", "--limit", "3"]).await;
         let history: Value = serde_json::from_str(&history.out).unwrap();
         let lines = history["history"].as_array().unwrap();
-        let gone: Vec<&str> = lines.iter().map(|line| line["to"].as_str().unwrap()).collect();
+        let gone: Vec<&str> = lines
+            .iter()
+            .map(|line| line["to"].as_str().unwrap())
+            .collect();
         assert_eq!(gone, ["primary_only", "dual_write", "dual_read"]);
-        assert_eq!((&lines[0]["why"], &lines[0]["forced"]), (&json!("to see"), &json!(true)));
+        assert_eq!(
+            (&lines[0]["why"], &lines[0]["forced"]),
+            (&json!("to see"), &json!(true))
+        );
         assert!(process.said().contains("another mode is in force"));
     });
 }
@@ -146,16 +166,28 @@ fn a_mode_that_was_set_outlives_the_process_and_wins_over_the_settings() {
         let found = asked.desk(&Ask::get("/api/mode/history")).await.ok().json();
         assert_eq!(found, history);
         let said = second.says("wins over the settings").await;
-        assert!(said.contains("VECTOR_STORE_MODE") && said.contains("cutover"), "{said}");
+        assert!(
+            said.contains("VECTOR_STORE_MODE") && said.contains("cutover"),
+            "{said}"
+        );
         second.signal("KILL");
         second.exit_code().await;
 
         // Without its store the mode cannot be served, and primary_only would roll the cutover back.
         let data = folder.path().join("data").display().to_string();
-        let words = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let words = [
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ];
         let lacking = run(&[&words[..], &["--data-dir", &data]].concat(), &[]).await;
         assert_eq!(lacking.code, Some(2), "{lacking:?}");
-        assert!(lacking.err.contains("cutover") && lacking.err.contains("secondary"), "{lacking:?}");
+        assert!(
+            lacking.err.contains("cutover") && lacking.err.contains("secondary"),
+            "{lacking:?}"
+        );
     });
 }
 
@@ -185,12 +217,18 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
         let jump = asked.desk(&put_mode(&wish("cutover"))).await;
         assert_eq!(jump.status(), 409);
         let told = jump.json();
-        assert_eq!((&told["done"], &told["missing"]), (&json!(false), &json!("dual_write")));
+        assert_eq!(
+            (&told["done"], &told["missing"]),
+            (&json!(false), &json!("dual_write"))
+        );
         let reason = told["status"]["error"].as_str().unwrap();
         assert!(reason.contains("dual_write has to come first"), "{reason}");
         let refused = asked.command(&["set", "cutover", "--force"]).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.err.contains("dual_write has to come first"), "{refused:?}");
+        assert!(
+            refused.err.contains("dual_write has to come first"),
+            "{refused:?}"
+        );
 
         for (body, said) in [
             (json!({"mode": "dual"}), "is no mode"),
@@ -201,7 +239,10 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
             let text = asked.desk(&put_mode(&body)).await.refusal(400);
             assert!(text.contains(said), "{text}");
         }
-        asked.desk(&Ask::get("/api/mode/history?limit=x")).await.refusal(400);
+        asked
+            .desk(&Ask::get("/api/mode/history?limit=x"))
+            .await
+            .refusal(400);
         let usage = asked.command(&["set", "dual"]).await;
         assert_eq!(usage.code, Some(2), "{usage:?}");
         let nobody = run(&["mode", "get", "--admin-listen", "127.0.0.1:1"], &[]).await;
@@ -237,8 +278,12 @@ fn an_edited_file_is_asked_for_and_a_hangup_asks_again() {
         let process = Process::serve(&words, &[], Folder::new()).await;
         let asked = Asked(&process);
         edit("dual_write", "collections.docs.mode = \"dual_read\"\n");
-        process.says("\"collection\":\"*\",\"who\":\"config file\"").await;
-        process.says("\"collection\":\"docs\",\"who\":\"config file\"").await;
+        process
+            .says("\"collection\":\"*\",\"who\":\"config file\"")
+            .await;
+        process
+            .says("\"collection\":\"docs\",\"who\":\"config file\"")
+            .await;
         let told = asked.desk(&Ask::get("/api/mode")).await.ok().json();
         assert_eq!(told["mode"], "dual_write");
         assert_eq!(told["collections"], json!({"docs": "dual_read"}));
@@ -271,7 +316,12 @@ async fn between(fence: &str) -> (Folder, Upstream, Upstream, Sidecar) {
     let folder = Folder::new();
     let mut more = format!("fence_timeout = \"{fence}\"\n");
     writeln!(more, "data_dir = \"{}\"", folder.path().display()).unwrap();
-    writeln!(more, "secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"", secondary.url()).unwrap();
+    writeln!(
+        more,
+        "secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"",
+        secondary.url()
+    )
+    .unwrap();
     let sidecar = Sidecar::before(&primary.url(), &more).await;
     sidecar.ask_admin(&put_mode(&wish("dual_write"))).await.ok();
     (folder, primary, secondary, sidecar)
@@ -281,11 +331,19 @@ async fn between(fence: &str) -> (Folder, Upstream, Upstream, Sidecar) {
 fn every_request() -> Vec<(Operation, Ask)> {
     let routes = ROUTES.iter().map(|route| {
         let target = route.template.replace("/**", "").replace(['{', '}'], "");
-        let ask = Ask::new(route.method.as_str(), if target.is_empty() { "/" } else { &target });
+        let ask = Ask::new(
+            route.method.as_str(),
+            if target.is_empty() { "/" } else { &target },
+        );
         let has_body = [Method::PUT, Method::POST, Method::PATCH].contains(&route.method);
-        (route.operation, if has_body { ask.json(&json!({})) } else { ask })
+        (
+            route.operation,
+            if has_body { ask.json(&json!({})) } else { ask },
+        )
     });
-    routes.chain([(Operation::Unknown, Ask::get("/no/such/route"))]).collect()
+    routes
+        .chain([(Operation::Unknown, Ask::get("/no/such/route"))])
+        .collect()
 }
 
 #[test]
@@ -305,15 +363,18 @@ fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
         let change = task::spawn("change", async move {
             own.ask_admin(&put_mode(&wish("cutover"))).await
         });
-        let probe = ask(Ask::put("/collections/probe/points", "{}"));
-        // Either it went through before the fence, or it is held; the next one is held.
-        crate::support::until("the fence is up", async || {
-            if probe.is_finished() {
-                drop(ask(Ask::put("/collections/probe/points", "{}")));
+        // Either a probe goes through before the fence is up, or it is held; one after the other.
+        loop {
+            let probe = ask(Ask::put("/collections/probe/points", "{}"));
+            let is_held = || sidecar.metric("outrigger_mode_held_writes_total", &[]) >= 1.0;
+            let over = async || probe.is_finished() || is_held();
+            crate::support::until("the probe is held or answered", over).await;
+            if is_held() {
+                break;
             }
-            sidecar.metric("outrigger_mode_held_writes_total", &[]) >= 1.0
-        })
-        .await;
+        }
+        // No further probe is on its way: the last one is waited for above.
+        let held_before = sidecar.metric("outrigger_mode_held_writes_total", &[]);
         let mut held = Vec::new();
         let mut seen = BTreeSet::new();
         for (operation, request) in every_request() {
@@ -326,16 +387,24 @@ fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
             }
         }
         assert_eq!(seen.len(), Operation::ALL.len());
-        let count = held.len();
-        sidecar.until_metric("outrigger_mode_held_writes_total", &[], (count + 1) as f64).await;
+        // Each of them has come to where it is held, or through.
+        let (probes, all) = (held_before, held.len());
+        crate::support::until("each is held or answered", async || {
+            let through = held.iter().filter(|(_, write)| write.is_finished()).count();
+            let now = sidecar.metric("outrigger_mode_held_writes_total", &[]);
+            now - probes + through as f64 >= all as f64
+        })
+        .await;
         assert!(!change.is_finished() && !slow.is_finished());
         for (operation, write) in &held {
             assert!(!write.is_finished(), "{operation} went through the fence");
         }
         let classes_at = |upstream: &Upstream| {
             let seen = upstream.seen().into_iter();
-            let seen = seen.filter(|seen| !seen.target.contains("slow") && !seen.target.contains("probe"));
-            seen.filter(|seen| seen.method != Method::GET && seen.method != Method::POST).count()
+            let seen =
+                seen.filter(|seen| !seen.target.contains("slow") && !seen.target.contains("probe"));
+            seen.filter(|seen| seen.method != Method::GET && seen.method != Method::POST)
+                .count()
         };
         assert_eq!((classes_at(&primary), classes_at(&secondary)), (0, 0));
 
@@ -346,7 +415,12 @@ fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
         assert!(told["held_ms"].as_u64().unwrap() > 0, "{told}");
         for (operation, write) in held {
             let answer = write.await.unwrap();
-            assert_eq!(store(&answer).as_deref(), Some("secondary"), "{operation}: {}", answer.text());
+            assert_eq!(
+                store(&answer).as_deref(),
+                Some("secondary"),
+                "{operation}: {}",
+                answer.text()
+            );
         }
     });
 }
@@ -360,7 +434,10 @@ fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
         primary.hold_only(|seen| seen.target.contains("slow"));
         let ask = |target: &'static str| {
             let sidecar = Arc::clone(&sidecar);
-            task::spawn("ask", async move { sidecar.ask(&Ask::put(target, "{}")).await })
+            task::spawn(
+                "ask",
+                async move { sidecar.ask(&Ask::put(target, "{}")).await },
+            )
         };
         let slow = ask("/collections/slow/points");
         primary.saw(before + 1).await;
@@ -368,7 +445,9 @@ fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
         let change = task::spawn("change", async move {
             own.ask_admin(&put_mode(&wish("cutover"))).await
         });
-        sidecar.until_metric("outrigger_mode_held_writes_total", &[], 0.0).await;
+        sidecar
+            .until_metric("outrigger_mode_held_writes_total", &[], 0.0)
+            .await;
         let mut writes = Vec::new();
         while !change.is_finished() {
             writes.push(ask("/collections/docs/points"));
@@ -376,41 +455,60 @@ fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
         }
         let refused = change.await.unwrap();
         assert_eq!(refused.status(), 409);
-        let reason = refused.json()["status"]["error"].as_str().unwrap().to_owned();
+        let reason = refused.json()["status"]["error"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert!(reason.contains("1 writes are under way"), "{reason}");
         for write in writes {
-            assert_eq!(store(&write.await.unwrap().ok()).as_deref(), Some("primary"));
+            assert_eq!(
+                store(&write.await.unwrap().ok()).as_deref(),
+                Some("primary")
+            );
         }
         assert!(sidecar.metric("outrigger_mode_held_writes_total", &[]) > 3.0);
-        assert_eq!(sidecar.metric("outrigger_mode_fence_seconds_count", &[]), 1.0);
+        assert_eq!(
+            sidecar.metric("outrigger_mode_fence_seconds_count", &[]),
+            1.0
+        );
         primary.release();
         slow.await.unwrap().ok();
         sidecar.ask_admin(&put_mode(&wish("cutover"))).await.ok();
     });
 }
 
+/// A Qdrant that says who it is to every question, and that `live` means `docs`.
+async fn telling(name: &'static str) -> Upstream {
+    Upstream::answering(move |seen| {
+        let result = if seen.target == "/aliases" {
+            json!({"aliases": [{"alias_name": "live", "collection_name": "docs"}]})
+        } else {
+            json!(name)
+        };
+        let body = json!({"result": result, "status": "ok", "time": 0.0});
+        Response::new(Bytes::from(body.to_string()))
+    })
+    .await
+}
+
+/// A sidecar between two of these.
+async fn between_telling(folder: &Folder, more: &str) -> (Upstream, Upstream, Sidecar) {
+    let (primary, secondary) = (telling("of primary").await, telling("of secondary").await);
+    let more = format!(
+        "{more}\ndata_dir = \"{}\"\nsecondary.kind = \"qdrant\"\nsecondary.url = \"{}\"",
+        folder.path().display(),
+        secondary.url()
+    );
+    let sidecar = Sidecar::before(&primary.url(), &more).await;
+    (primary, secondary, sidecar)
+}
+
 #[test]
 fn a_kept_answer_of_one_store_is_not_served_in_the_name_of_the_other() {
     story(async {
-        let telling = |name: &'static str| {
-            Upstream::answering(move |seen| {
-                let body = if seen.target == "/aliases" {
-                    json!({"result": {"aliases": []}, "status": "ok", "time": 0.0})
-                } else {
-                    json!({"result": name, "status": "ok", "time": 0.0})
-                };
-                Response::new(Bytes::from(body.to_string()))
-            })
-        };
-        let (primary, secondary) = (telling("of primary").await, telling("of secondary").await);
         let folder = Folder::new();
-        let more = format!(
-            "cache.enabled = true\ndata_dir = \"{}\"\nsecondary.kind = \"qdrant\"\n\
-             secondary.url = \"{}\"",
-            folder.path().display(),
-            secondary.url()
-        );
-        let sidecar = Sidecar::before(&primary.url(), &more).await;
+        let (_primary, _secondary, sidecar) =
+            between_telling(&folder, "cache.enabled = true").await;
         let read = async || {
             let ask = Ask::post("/collections/docs/points/count", "{}");
             let answer = sidecar.ask(&ask).await.ok();
@@ -428,52 +526,95 @@ fn a_kept_answer_of_one_store_is_not_served_in_the_name_of_the_other() {
 
 #[test]
 fn a_collection_has_a_mode_of_its_own_under_any_of_its_names() {
-    for cache in ["cache.enabled = false\n", "cache.enabled = true\n"] {
+    for cache in ["cache.enabled = false", "cache.enabled = true"] {
         story(async {
             let folder = Folder::new();
-            let sidecar = Sidecar::with(&format!("{cache}{}", two_embedded(&folder))).await;
-            let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
-            for name in ["docs", "other"] {
-                let ask = Ask::new("PUT", &format!("/collections/{name}")).json(&made);
-                sidecar.ask(&ask).await.ok();
-            }
-            let alias = json!({"actions": [{"create_alias":
-                {"collection_name": "docs", "alias_name": "live"}}]});
-            let move_alias = Ask::new("POST", "/collections/aliases").json(&alias);
-            sidecar.ask(&move_alias).await.ok();
+            let (primary, secondary, sidecar) = between_telling(&folder, cache).await;
             for mode in ["dual_write", "cutover"] {
                 let mut of_one = wish(mode);
                 of_one["collection"] = json!("docs");
                 sidecar.ask_admin(&put_mode(&of_one)).await.ok();
             }
-            let upsert = json!({"points": [{"id": 1, "vector": [1.0, 1.0]}]});
-            for (name, expected) in [("docs", "secondary"), ("live", "secondary"), ("other", "primary")] {
+            for (name, expected) in [
+                ("docs", "secondary"),
+                ("live", "secondary"),
+                ("other", "primary"),
+            ] {
                 let points = format!("/collections/{name}/points");
                 for ask in [
                     Ask::get(&format!("/collections/{name}")),
                     Ask::new("POST", &format!("{points}/count")).json(&json!({})),
-                    Ask::new("PUT", &points).json(&upsert),
+                    Ask::new("POST", &format!("{points}/query")).json(&json!({})),
+                    Ask::new("PUT", &points).json(&json!({"points": []})),
+                    Ask::new("PUT", &format!("/collections/{name}/index")).json(&json!({})),
                 ] {
-                    let answer = sidecar.ask(&ask).await;
+                    let answer = sidecar.ask(&ask).await.ok();
                     assert_eq!(store(&answer).as_deref(), Some(expected), "{name}");
+                    assert_eq!(answer.json()["result"], format!("of {expected}"));
                 }
             }
-            // Names of nothing in particular go by the mode of all.
+            // What names no collection goes by the mode of all.
             let all = sidecar.ask(&Ask::get("/collections")).await.ok();
             assert_eq!(store(&all).as_deref(), Some("primary"));
-            let looks = |name: &str| {
-                let body = json!({"query": 1, "lookup_from": {"collection": name}});
-                Ask::new("POST", "/collections/other/points/query").json(&body)
+            let asked = (primary.seen().len(), secondary.seen().len());
+            let looks = |from: &str, into: &str| {
+                let body = json!({"query": 1, "lookup_from": {"collection": into}});
+                Ask::new("POST", &format!("/collections/{from}/points/query")).json(&body)
             };
-            for name in ["docs", "live"] {
-                let text = sidecar.ask(&looks(name)).await.refusal(400);
-                assert!(text.contains(name) && text.contains("the other store"), "{text}");
+            for (from, into) in [("other", "docs"), ("other", "live"), ("live", "other")] {
+                let text = sidecar.ask(&looks(from, into)).await.refusal(400);
+                assert!(
+                    text.contains(into) && text.contains("the other store"),
+                    "{text}"
+                );
             }
-            assert_eq!(store(&sidecar.ask(&looks("other")).await).as_deref(), Some("primary"));
+            let move_alias = Ask::new("POST", "/collections/aliases").json(&json!({"actions": []}));
             let text = sidecar.ask(&move_alias).await.refusal(409);
             assert!(text.contains("aliases"), "{text}");
+            assert_eq!((primary.seen().len(), secondary.seen().len()), asked);
+            for (from, into) in [("other", "third"), ("docs", "live")] {
+                sidecar.ask(&looks(from, into)).await.ok();
+            }
             let told = sidecar.ask_admin(&Ask::get("/api/mode")).await.ok().json();
-            assert_eq!((&told["mode"], &told["collections"]), (&json!("primary_only"), &json!({"docs": "cutover"})));
+            let own = (&told["mode"], &told["collections"]);
+            assert_eq!(own, (&json!("primary_only"), &json!({"docs": "cutover"})));
         });
     }
+}
+
+#[test]
+fn a_second_sidecar_seen_through_redis_makes_changes_refused() {
+    story(async {
+        let redis = Redis::start().await;
+        let (primary, secondary) = (Upstream::echo().await, Upstream::echo().await);
+        let sidecar = async |folder: &Folder| {
+            let more = format!(
+                "cache.redis_url = \"{}\"\ndata_dir = \"{}\"\nsecondary.kind = \"qdrant\"\n\
+                 secondary.url = \"{}\"",
+                redis.url(),
+                folder.path().display(),
+                secondary.url()
+            );
+            Sidecar::before(&primary.url(), &more).await
+        };
+        let folders = [Folder::new(), Folder::new()];
+        let one = sidecar(&folders[0]).await;
+        one.until_metric("outrigger_cache_tier_up", &["tier=\"l2\""], 1.0)
+            .await;
+        one.ask_admin(&put_mode(&wish("dual_write"))).await.ok();
+        let _other = sidecar(&folders[1]).await;
+        crate::support::until("the other is heard of", async || {
+            one.ask_admin(&put_mode(&wish("dual_read"))).await.status() == 409 || {
+                one.ask_admin(&put_mode(&wish("dual_write"))).await.ok();
+                false
+            }
+        })
+        .await;
+        let refused = one.ask_admin(&put_mode(&wish("cutover"))).await;
+        let reason = refused.json()["status"]["error"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(reason.contains("another sidecar"), "{reason}");
+    });
 }

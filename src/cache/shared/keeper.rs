@@ -69,7 +69,11 @@ impl Shared {
 
     /// From dialling to whatever ends it.
     async fn session(&self) -> Result<Infallible, Fault> {
-        let channels = [self.keys.channel(), self.keys.own_channel(self.instance)];
+        let channels = [
+            self.keys.channel(),
+            self.keys.own_channel(self.instance),
+            self.keys.company(&self.settings.store),
+        ];
         let dialled = tokio::time::timeout(DIAL_MAX, self.settings.dial(&channels));
         let dialled = dialled.await.map_err(|_elapsed| Fault::Timeout)?;
         let Dialled {
@@ -157,9 +161,14 @@ impl Shared {
     /// Hears what others renew, and our own heartbeat.
     async fn listen(&self, mut messages: PubSubStream) -> Result<Infallible, Fault> {
         let own = self.keys.own_channel(self.instance);
+        let company = self.keys.company(&self.settings.store);
         while let Some(message) = messages.next().await {
             if message.get_channel_name() == own {
                 self.heard_ourselves(&message);
+            } else if message.get_channel_name() == company {
+                if message.get_payload_bytes() != self.instance.to_le_bytes() {
+                    self.company.store(self.now(), Ordering::SeqCst);
+                }
             } else {
                 self.heard(message.get_payload_bytes());
             }
@@ -290,7 +299,10 @@ impl Shared {
             let mut telling = redis::cmd("PUBLISH");
             telling.arg(self.keys.own_channel(self.instance));
             telling.arg(&self.now().to_le_bytes()[..]);
-            for answer in answered(connection.ask_all(vec![probe, telling])).await? {
+            let mut there = redis::cmd("PUBLISH");
+            there.arg(self.keys.company(&self.settings.store));
+            there.arg(&self.instance.to_le_bytes()[..]);
+            for answer in answered(connection.ask_all(vec![probe, telling, there])).await? {
                 match answer.map_err(|error| link::fault_of(&error)) {
                     Ok(_well) => {}
                     Err(Fault::Full) => self.metrics.redis_error(Fault::Full.as_str()),

@@ -52,6 +52,11 @@ impl Keys {
         format!("{}b:{VERSION}:{instance:016x}", self.prefix)
     }
 
+    /// The channel on which the sidecars of one pair of stores say that they are there.
+    pub(super) fn company(&self, store: &[u8]) -> String {
+        format!("{}s:{VERSION}:{}", self.prefix, Place::of(store, "").0)
+    }
+
     /// Written to see whether writing works.
     pub(super) fn probe(&self, instance: u64) -> String {
         format!("{}p:{VERSION}:{instance:016x}", self.prefix)

@@ -56,6 +56,8 @@ pub(super) use renewal::{Renewals, Ticket};
 const LOOK_UP_MAX: Duration = Duration::from_millis(20);
 /// The channel counts as lost when nothing came back for so long: four heartbeats.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// For how long a sidecar counts as there after it was heard of.
+const COMPANY_LASTS: Duration = Duration::from_secs(10);
 /// A larger record is taken apart off the threads that serve.
 const LARGE_BYTES: usize = 256 * 1024;
 
@@ -75,6 +77,8 @@ pub(super) struct Shared {
     /// When the heartbeat was sent that came back last, in milliseconds; 0: none, or the
     /// connection is lost.
     echo: AtomicU64,
+    /// When another sidecar of the same stores was heard of last. 0: never.
+    company: AtomicU64,
     answer_bytes_max: usize,
     clock: Clock,
     metrics: CacheMetrics,
@@ -113,6 +117,7 @@ impl Shared {
             world: AtomicU64::new(0),
             began: Instant::now(),
             echo: AtomicU64::new(0),
+            company: AtomicU64::new(0),
             answer_bytes_max,
             clock: settings.clock.clone(),
             settings,
@@ -124,6 +129,12 @@ impl Shared {
     pub(super) fn start(self: &Arc<Self>, tasks: &Group, stop: &Stop) {
         tasks.spawn("cache-redis", Arc::clone(self).keep(stop.clone()));
         tasks.spawn("cache-fill", Arc::clone(self).fill_on(stop.clone()));
+    }
+
+    /// Whether another sidecar of the same stores was heard of a moment ago.
+    pub(super) fn has_company(&self) -> bool {
+        let heard = self.company.load(Ordering::SeqCst);
+        heard != 0 && self.now().saturating_sub(heard) < millis(COMPANY_LASTS)
     }
 
     /// How long an answer may live here.

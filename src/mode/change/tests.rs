@@ -8,14 +8,13 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use super::*;
 use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Metrics;
-use crate::mode::control::{
-    Beat, Control, ControlFuture, Entry, MemoryControl, SidecarId,
-};
+use crate::mode::control::{Beat, Control, ControlFuture, Entry, MemoryControl, SidecarId};
+use crate::mode::fleet::LEASE;
+use crate::mode::follower::ModeFuture;
 use crate::mode::passage::{Passage, Permit};
 use crate::mode::router::{Plan, Router, Stores};
 use crate::mode::table::Table;
-use crate::mode::fleet::LEASE;
-use crate::model::StoreKind;
+use crate::model::{Role, StoreKind};
 use crate::store::{PassAnswer, PassCall, Store, StoreFuture};
 use crate::task::{self, StopSender};
 
@@ -38,7 +37,11 @@ impl Store for Place {
 
     fn probe(&self, _within: Duration) -> StoreFuture<'_, ()> {
         let is_away = self.is_away.load(Ordering::SeqCst);
-        Box::pin(std::future::ready(if is_away { Err(away()) } else { Ok(()) }))
+        Box::pin(std::future::ready(if is_away {
+            Err(away())
+        } else {
+            Ok(())
+        }))
     }
 }
 
@@ -80,7 +83,10 @@ impl Drain for Follower {
         until: Instant,
     ) -> ModeFuture<'a, Result<u64>> {
         Box::pin(async move {
-            assert!(!self.panics.load(Ordering::SeqCst) || most > 0, "on purpose");
+            assert!(
+                !self.panics.load(Ordering::SeqCst) || most > 0,
+                "on purpose"
+            );
             while self.left.load(Ordering::SeqCst) > most && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
@@ -241,7 +247,12 @@ impl Sidecar {
 
     async fn forced(&self, to: Mode) -> Result<Done, NotDone> {
         let is_forced = true;
-        self.changer.set(Wish { is_forced, ..wish(to) }).await
+        self.changer
+            .set(Wish {
+                is_forced,
+                ..wish(to)
+            })
+            .await
     }
 
     fn mode(&self) -> Mode {
@@ -304,7 +315,11 @@ const BACK: [Mode; 4] = [
 async fn all_sidecars_go_there_and_back_together() {
     let (control, one, other) = two().await;
     for (step, mode) in THERE.into_iter().chain(BACK).enumerate() {
-        let (asked, watching) = if step % 2 == 0 { (&one, &other) } else { (&other, &one) };
+        let (asked, watching) = if step % 2 == 0 {
+            (&one, &other)
+        } else {
+            (&other, &one)
+        };
         let done = asked.set(mode).await.unwrap();
         assert_eq!((done.to, asked.mode(), watching.mode()), (mode, mode, mode));
         assert_eq!(one.writes_to().await, mode.authority());
@@ -313,8 +328,15 @@ async fn all_sidecars_go_there_and_back_together() {
     let history = control.history(99).await.unwrap();
     let gone: Vec<Mode> = history.iter().rev().map(|entry| entry.to).collect();
     assert_eq!(gone, [THERE, BACK].concat());
-    assert!(history.iter().all(|entry| entry.who == "a test" && entry.why == "to see"));
-    let followed = [one.follower.followed.lock().clone(), other.follower.followed.lock().clone()];
+    assert!(
+        history
+            .iter()
+            .all(|entry| entry.who == "a test" && entry.why == "to see")
+    );
+    let followed = [
+        one.follower.followed.lock().clone(),
+        other.follower.followed.lock().clone(),
+    ];
     // The secondary when it is followed with first, the primary whenever the way leads to cutover.
     assert_eq!(followed.concat().len(), 4);
 }
@@ -325,7 +347,10 @@ async fn the_fence_waits_for_writes_at_every_sidecar_and_those_held_go_by_the_ne
     go(&one, &[Mode::DualWrite]).await;
     let (permit, plan) = other.begin_write().await.unwrap();
     let changer = Arc::clone(&one.changer);
-    let change = task::spawn("change", async move { changer.set(wish(Mode::Cutover)).await });
+    let change = task::spawn(
+        "change",
+        async move { changer.set(wish(Mode::Cutover)).await },
+    );
     while other.passage.enter().now_or_never().is_some() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -336,7 +361,10 @@ async fn the_fence_waits_for_writes_at_every_sidecar_and_those_held_go_by_the_ne
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!change.is_finished() && !held.is_finished());
-    assert_eq!((plan.authority_role, permit.check().is_ok()), (Role::Primary, true));
+    assert_eq!(
+        (plan.authority_role, permit.check().is_ok()),
+        (Role::Primary, true)
+    );
     drop(permit);
     let done = change.await.unwrap().unwrap();
     assert!(done.held.unwrap() >= Duration::from_secs(1));
@@ -351,9 +379,15 @@ async fn past_its_time_a_change_is_given_up_and_says_what_was_left() {
     let began = Instant::now();
     let not_done = one.set(Mode::Cutover).await.unwrap_err();
     assert!(not_done.reason.contains("12 ids were left"), "{not_done:?}");
-    assert!(not_done.held.unwrap() < FENCE + Duration::from_millis(200), "{not_done:?}");
+    assert!(
+        not_done.held.unwrap() < FENCE + Duration::from_millis(200),
+        "{not_done:?}"
+    );
     assert!(began.elapsed() < FENCE + Duration::from_secs(1));
-    assert_eq!((one.mode(), one.writes_to().await), (Mode::DualWrite, Role::Primary));
+    assert_eq!(
+        (one.mode(), one.writes_to().await),
+        (Mode::DualWrite, Role::Primary)
+    );
     // Force leaves out the checks, never the fence.
     assert!(one.forced(Mode::Cutover).await.is_err());
     one.follower.left.store(0, Ordering::SeqCst);
@@ -369,7 +403,10 @@ async fn a_write_that_does_not_end_is_named_with_its_sidecar() {
     assert!(not_done.reason.contains("other did not"), "{not_done:?}");
     let (_permit, _plan) = one.begin_write().await.unwrap();
     let not_done = one.set(Mode::Cutover).await.unwrap_err();
-    assert!(not_done.reason.contains("1 writes are under way here"), "{not_done:?}");
+    assert!(
+        not_done.reason.contains("1 writes are under way here"),
+        "{not_done:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -383,7 +420,11 @@ async fn a_panic_inside_the_fence_releases_the_writes_at_once() {
     for sidecar in [&one, &other] {
         assert_eq!(sidecar.writes_to().await, Role::Primary);
     }
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
     one.follower.panics.store(false, Ordering::SeqCst);
     one.set(Mode::Cutover).await.unwrap();
 }
@@ -405,7 +446,14 @@ async fn a_jump_is_refused_and_names_what_has_to_come_first() {
     }
     let stale = one.set(Mode::DualRead).await.unwrap_err();
     assert!(stale.reason.contains("stale"), "{stale:?}");
-    assert!(one.set(Mode::Cutover).await.unwrap().note.unwrap().contains("stale"));
+    assert!(
+        one.set(Mode::Cutover)
+            .await
+            .unwrap()
+            .note
+            .unwrap()
+            .contains("stale")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -418,9 +466,15 @@ async fn a_follower_that_is_not_equal_or_not_there_is_not_flipped_to() {
         *one.follower.standing.lock() = standing;
     };
     let cases: [(fn(&mut Standing), &str); 3] = [
-        (|of| of.sweeps.push("no backfill yet".to_owned()), "no backfill yet"),
+        (
+            |of| of.sweeps.push("no backfill yet".to_owned()),
+            "no backfill yet",
+        ),
         (|of| of.dead_letters = 3, "3 ids were refused"),
-        (|of| of.validation = Some("the last validation failed".to_owned()), "validation failed"),
+        (
+            |of| of.validation = Some("the last validation failed".to_owned()),
+            "validation failed",
+        ),
     ];
     for (change, said) in cases {
         standing(change);
@@ -431,7 +485,10 @@ async fn a_follower_that_is_not_equal_or_not_there_is_not_flipped_to() {
     standing(|_| {});
     one.stores[1].is_away.store(true, Ordering::SeqCst);
     let not_done = one.set(Mode::Cutover).await.unwrap_err();
-    assert!(not_done.reason.contains("the follower does not answer"), "{not_done:?}");
+    assert!(
+        not_done.reason.contains("the follower does not answer"),
+        "{not_done:?}"
+    );
     one.forced(Mode::Cutover).await.unwrap();
 }
 
@@ -451,7 +508,11 @@ async fn of_two_changes_at_one_time_one_is_made() {
     let (_control, one, other) = two().await;
     go(&one, &[Mode::DualWrite]).await;
     let (first, second) = tokio::join!(one.set(Mode::Cutover), other.set(Mode::DualRead));
-    assert_eq!(usize::from(first.is_ok()) + usize::from(second.is_ok()), 1, "{first:?} {second:?}");
+    assert_eq!(
+        usize::from(first.is_ok()) + usize::from(second.is_ok()),
+        1,
+        "{first:?} {second:?}"
+    );
     assert_eq!(one.mode(), other.mode());
     let (first, second) = tokio::join!(one.set(Mode::PrimaryOnly), one.set(Mode::PrimaryOnly));
     assert!(first.is_ok() != second.is_ok() || one.mode() == Mode::Cutover);
@@ -486,7 +547,11 @@ async fn a_change_whose_maker_is_gone_is_abandoned_and_writes_go_on() {
     assert!(one.passage.enter().now_or_never().is_none());
     assert_eq!(one.writes_to().await, Role::Primary);
     assert_eq!(other.writes_to().await, Role::Primary);
-    assert!(began.elapsed() < FENCE + Duration::from_millis(300), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < FENCE + Duration::from_millis(300),
+        "{:?}",
+        began.elapsed()
+    );
     one.set(Mode::Cutover).await.unwrap();
 }
 
@@ -563,10 +628,16 @@ async fn one_that_comes_while_a_change_is_on_is_waited_for_or_comes_to_the_new_m
     go(&one, &[Mode::DualWrite]).await;
     one.follower.left.store(1, Ordering::SeqCst);
     let changer = Arc::clone(&one.changer);
-    let change = task::spawn("change", async move { changer.set(wish(Mode::Cutover)).await });
+    let change = task::spawn(
+        "change",
+        async move { changer.set(wish(Mode::Cutover)).await },
+    );
     tokio::time::sleep(Duration::from_secs(1)).await;
     let late = Sidecar::join(&control, "late").await;
-    assert!(late.passage.enter().now_or_never().is_none(), "its gate is closed from the start");
+    assert!(
+        late.passage.enter().now_or_never().is_none(),
+        "its gate is closed from the start"
+    );
     one.follower.left.store(0, Ordering::SeqCst);
     change.await.unwrap().unwrap();
     assert_eq!(late.writes_to().await, Role::Secondary);
@@ -638,12 +709,21 @@ async fn an_acknowledged_write_was_always_sent_to_the_one_authority() {
                 2..=4 => sidecars.iter().for_each(|sidecar| sidecar.way.cut(false)),
                 _ => {
                     let from = sidecar.mode();
-                    let to = if dice.random_bool(0.6) { from.next() } else { from.previous() };
+                    let to = if dice.random_bool(0.6) {
+                        from.next()
+                    } else {
+                        from.previous()
+                    };
                     let changer = Arc::clone(&sidecar.changer);
                     let is_forced = dice.random_bool(0.5);
                     drop(task::spawn("change", async move {
                         let to = to.unwrap_or(Mode::Cutover);
-                        changer.set(Wish { is_forced, ..wish(to) }).await
+                        changer
+                            .set(Wish {
+                                is_forced,
+                                ..wish(to)
+                            })
+                            .await
                     }));
                 }
             }
@@ -666,5 +746,8 @@ async fn an_acknowledged_write_was_always_sent_to_the_one_authority() {
         flips += table.map_or(0, |table| table.epoch);
     }
     // It is no proof if nothing happened.
-    assert!(acknowledged > 10_000 && refused > 500 && flips > 500, "{acknowledged} {refused} {flips}");
+    assert!(
+        acknowledged > 10_000 && refused > 500 && flips > 500,
+        "{acknowledged} {refused} {flips}"
+    );
 }

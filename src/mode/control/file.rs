@@ -129,9 +129,7 @@ impl Inner {
             fs::rename(&new, &path)?;
             File::open(&self.folder)?.sync_all()
         };
-        put().map_err(|error| {
-            fault(format!("write {}", path.display())).with_source(error)
-        })
+        put().map_err(|error| fault(format!("write {}", path.display())).with_source(error))
     }
 }
 

@@ -74,12 +74,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Kept, String> {
         .map_err(damaged)?
         .version;
     if version != VERSION {
-        return Err(format!("has version {version}, and this one reads {VERSION}"));
+        return Err(format!(
+            "has version {version}, and this one reads {VERSION}"
+        ));
     }
     let record: Record = serde_json::from_slice(bytes).map_err(damaged)?;
-    let mode = |text: &str| {
-        Mode::parse(text).ok_or_else(|| format!("is damaged ({text:?} is no mode)"))
-    };
+    let mode =
+        |text: &str| Mode::parse(text).ok_or_else(|| format!("is damaged ({text:?} is no mode)"));
     let own = record.collections.iter();
     let own = own.map(|(name, text)| Ok((name.clone(), mode(text)?)));
     let lines = record.history.into_iter().map(|line| {

@@ -118,7 +118,8 @@ impl State {
             ack: beat.ack,
         };
         self.members.insert(beat.id, heard);
-        self.members.retain(|_, heard| heard.at.elapsed() < FORGOTTEN);
+        self.members
+            .retain(|_, heard| heard.at.elapsed() < FORGOTTEN);
         let members = self.members.iter().map(|(id, heard)| Member {
             id: *id,
             name: heard.name.clone(),
@@ -169,7 +170,9 @@ impl State {
         if proposal.is_fenced && !lacking.is_empty() {
             return Flip::Lacking(lacking);
         }
-        let next = self.table().with(proposal.collection.as_deref(), proposal.to);
+        let next = self
+            .table()
+            .with(proposal.collection.as_deref(), proposal.to);
         self.remember(Entry {
             epoch: next.epoch,
             at_ms,

@@ -45,7 +45,10 @@ async fn a_closed_gate_holds_writes_and_an_open_one_lets_all_of_them_go() {
 #[tokio::test(start_paused = true)]
 async fn the_fence_waits_for_the_writes_that_are_under_way() {
     let passage = passage();
-    let permits = [passage.enter().await.unwrap(), passage.enter().await.unwrap()];
+    let permits = [
+        passage.enter().await.unwrap(),
+        passage.enter().await.unwrap(),
+    ];
     let fence = passage.close();
     assert!(fence.drained().now_or_never().is_none());
     let [one, other] = permits;

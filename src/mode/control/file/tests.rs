@@ -52,7 +52,10 @@ async fn what_was_put_in_force_is_found_again_with_its_history_and_facts() {
     assert_eq!(control.flip(change.id).await.unwrap(), Flip::Done);
     assert!(control.finish(change.id).await.unwrap());
     control.put_fact("validated", "yes").await.unwrap();
-    let (table, history) = (control.table().await.unwrap(), control.history(9).await.unwrap());
+    let (table, history) = (
+        control.table().await.unwrap(),
+        control.history(9).await.unwrap(),
+    );
 
     let again = open(&folder).unwrap();
     assert_eq!(again.table().await.unwrap(), table);
@@ -96,10 +99,16 @@ async fn what_cannot_be_made_durable_is_not_in_force() {
     // Nothing can be written where a folder stands.
     fs::create_dir(folder.0.join(NEW)).unwrap();
     assert!(control.flip(change.id).await.is_err());
-    assert_eq!(control.table().await.unwrap().unwrap().mode, Mode::DualWrite);
+    assert_eq!(
+        control.table().await.unwrap().unwrap().mode,
+        Mode::DualWrite
+    );
     assert!(control.abandon(change.id).await.unwrap());
     fs::remove_dir(folder.0.join(NEW)).unwrap();
-    assert_eq!(open(&folder).unwrap().table().await.unwrap().unwrap().epoch, 1);
+    assert_eq!(
+        open(&folder).unwrap().table().await.unwrap().unwrap().epoch,
+        1
+    );
 }
 
 #[test]
@@ -107,7 +116,13 @@ fn two_sidecars_do_not_keep_their_modes_in_one_folder() {
     let folder = Folder::new();
     let (one, other) = (open(&folder).unwrap(), open(&folder).unwrap());
     one.take().unwrap();
-    assert!(other.take().unwrap_err().chain().contains("another sidecar"));
+    assert!(
+        other
+            .take()
+            .unwrap_err()
+            .chain()
+            .contains("another sidecar")
+    );
     drop(one);
     other.take().unwrap();
 }

@@ -1,0 +1,81 @@
+//! What a change of mode has to know of the follower, and to have done: told by whoever keeps it
+//! equal, which this room does not know.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::time::Instant;
+
+use crate::error::Result;
+use crate::model::Role;
+
+pub type ModeFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How the follower stands to the authority.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Standing {
+    /// Ids that may differ.
+    pub waiting: u64,
+    /// Why whole collections have to be compared first; empty when none has to.
+    pub sweeps: Vec<String>,
+    pub dead_letters: u64,
+    /// Why the last validation does not vouch for the follower. `None`: it does, or none is asked
+    /// for.
+    pub validation: Option<String>,
+}
+
+/// Told by whoever keeps the follower equal. `collection`: by its real name; `None` is all that
+/// have no mode of their own.
+pub trait Readiness: Send + Sync {
+    fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>>;
+
+    /// A follower is about to be followed with that was not: what it lacks has to be known durably
+    /// when this returns. Called before the change; it may still come to nothing.
+    fn to_be_followed<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        follower: Role,
+    ) -> ModeFuture<'a, Result<()>>;
+}
+
+/// Works marks off.
+pub trait Drain: Send + Sync {
+    /// Returns as soon as at most `most` marks wait, or at `until`; how many wait then. Nought has
+    /// to be exact: a write under way counts.
+    ///
+    /// Cancel safety: safe.
+    fn drain<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        most: u64,
+        until: Instant,
+    ) -> ModeFuture<'a, Result<u64>>;
+}
+
+/// Nothing is followed, so nothing waits.
+pub struct Unfollowed;
+
+impl Readiness for Unfollowed {
+    fn standing<'a>(&'a self, _collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
+        Box::pin(std::future::ready(Ok(Standing::default())))
+    }
+
+    fn to_be_followed<'a>(
+        &'a self,
+        _collection: Option<&'a str>,
+        _follower: Role,
+    ) -> ModeFuture<'a, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Drain for Unfollowed {
+    fn drain<'a>(
+        &'a self,
+        _collection: Option<&'a str>,
+        _most: u64,
+        _until: Instant,
+    ) -> ModeFuture<'a, Result<u64>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+}
