@@ -164,10 +164,8 @@ fn state(answer: &Value) -> String {
 }
 
 fn set(answer: &Value) -> String {
-    let of = match &answer["collection"] {
-        Value::String(name) => format!(" for {name}"),
-        _ => String::new(),
-    };
+    let of = answer["collection"].as_str();
+    let of = of.map(|name| format!(" for {name}")).unwrap_or_default();
     let mode = text(&answer["mode"]);
     if answer["changed"] == json!(false) {
         return format!("{mode} is in force{of} already\n");
@@ -191,10 +189,7 @@ fn history(answer: &Value) -> String {
         "when", "from", "to", "collection", "who", "why"
     );
     for one in answer["history"].as_array().into_iter().flatten() {
-        let collection = match &one["collection"] {
-            Value::String(name) => name.clone(),
-            _ => "*".to_owned(),
-        };
+        let collection = one["collection"].as_str().unwrap_or("*");
         let forced = if one["forced"] == json!(true) {
             "(forced) "
         } else {

@@ -12,6 +12,8 @@
 //!
 //! A change runs in a task of its own: whoever asked may hang up.
 
+mod words;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,12 +24,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use super::control::{Ack, Begun, Change, ControlFuture, Flip, Look, Phase, Proposal};
+use super::control::{Ack, Begun, Change, ControlFuture, Flip, Phase, Proposal};
 use super::fleet::Fleet;
-use super::follower::{Drain, Readiness, Standing};
+use super::follower::{Drain, Readiness};
 use crate::error::Result;
 use crate::model::{Mode, Step};
 use crate::task::Group;
+use words::{lacks, note, refused, so_already, under_way};
 
 /// Marks that may wait when the fence goes up: they are worked off inside it.
 const NEARLY_NONE: u64 = 200;
@@ -341,7 +344,11 @@ impl Changer {
             match answered(self.fleet.control().flip(change.id)).await? {
                 Flip::Done => return Ok(()),
                 // One has come meanwhile.
-                Flip::Lacking(_) => {}
+                Flip::Lacking(_) => {
+                    let mut looks = self.fleet.looks();
+                    self.fleet.hurry();
+                    drop(timeout_at(until, looks.changed()).await);
+                }
                 Flip::Gone => {
                     let text = "the change was abandoned by another sidecar, or took too long";
                     return Err(NotDone::because(text));
@@ -441,67 +448,6 @@ async fn answered<T>(asked: ControlFuture<'_, T>) -> Result<T, NotDone> {
 
 fn told(error: crate::error::Error) -> NotDone {
     NotDone::because(error.chain())
-}
-
-fn so_already(mode: Mode, look: &Look) -> Done {
-    Done {
-        from: mode,
-        to: mode,
-        epoch: look.table.epoch,
-        was_so: true,
-        held: None,
-        note: None,
-    }
-}
-
-fn refused(from: Mode, to: Mode, first: Mode) -> NotDone {
-    let reason = if from == Mode::SecondaryOnly {
-        format!(
-            "{from} to {to} would go back to a primary that is stale; {first} has to come first: \
-             it mirrors backwards while the secondary goes on answering, and once the primary is \
-             equal again (`outrigger migrate --reverse` tells), {to} can follow"
-        )
-    } else {
-        format!("{from} to {to} would leave a store behind unnoticed; {first} has to come first")
-    };
-    NotDone {
-        reason,
-        first: Some(first),
-        held: None,
-    }
-}
-
-fn under_way(change: &Change) -> NotDone {
-    let of = &change.proposal;
-    NotDone::because(format!(
-        "another change of mode is under way: {} to {} by {}",
-        of.from, of.to, of.who
-    ))
-}
-
-fn lacks(standing: &Standing) -> Option<String> {
-    let mut reasons = Vec::new();
-    if !standing.sweeps.is_empty() {
-        reasons.push(format!(
-            "whole collections have to be compared first ({})",
-            standing.sweeps.join(", ")
-        ));
-    }
-    if standing.dead_letters > 0 {
-        reasons.push(format!(
-            "{} ids were refused by the follower (`outrigger sync dead`)",
-            standing.dead_letters
-        ));
-    }
-    reasons.extend(standing.validation.clone());
-    (!reasons.is_empty()).then(|| format!("the follower is not in sync: {}", reasons.join("; ")))
-}
-
-fn note(from: Mode, to: Mode) -> Option<&'static str> {
-    (from == Mode::SecondaryOnly && to == Mode::Cutover).then_some(
-        "the primary is stale: it is being made equal again, and until it is, dual_read and \
-         dual_write are refused",
-    )
 }
 
 #[cfg(test)]

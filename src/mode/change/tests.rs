@@ -8,9 +8,9 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use super::*;
 use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Metrics;
-use crate::mode::control::{Beat, Control, ControlFuture, Entry, MemoryControl, SidecarId};
+use crate::mode::control::{Beat, Control, ControlFuture, Entry, Look, MemoryControl, SidecarId};
 use crate::mode::fleet::LEASE;
-use crate::mode::follower::ModeFuture;
+use crate::mode::follower::{ModeFuture, Standing};
 use crate::mode::passage::{Passage, Permit};
 use crate::mode::router::{Plan, Router, Stores};
 use crate::mode::table::Table;
@@ -465,7 +465,8 @@ async fn a_follower_that_is_not_equal_or_not_there_is_not_flipped_to() {
         change(&mut standing);
         *one.follower.standing.lock() = standing;
     };
-    let cases: [(fn(&mut Standing), &str); 3] = [
+    type Change = fn(&mut Standing);
+    let cases: [(Change, &str); 3] = [
         (
             |of| of.sweeps.push("no backfill yet".to_owned()),
             "no backfill yet",
@@ -533,7 +534,7 @@ async fn begun(control: &MemoryControl, to: Mode) -> Change {
     });
     match begun.await.unwrap() {
         Begun::Yes(change) => change,
-        other => panic!("{other:?}"),
+        other @ (Begun::Busy(_) | Begun::Moved) => panic!("{other:?}"),
     }
 }
 

@@ -1,0 +1,67 @@
+//! What is said of a change that was not made, or need not be.
+
+use super::{Done, NotDone};
+use crate::mode::control::{Change, Look};
+use crate::mode::follower::Standing;
+use crate::model::Mode;
+
+pub(super) fn so_already(mode: Mode, look: &Look) -> Done {
+    Done {
+        from: mode,
+        to: mode,
+        epoch: look.table.epoch,
+        was_so: true,
+        held: None,
+        note: None,
+    }
+}
+
+pub(super) fn refused(from: Mode, to: Mode, first: Mode) -> NotDone {
+    let reason = if from == Mode::SecondaryOnly {
+        format!(
+            "{from} to {to} would go back to a primary that is stale; {first} has to come first: \
+             it mirrors backwards while the secondary goes on answering, and once the primary is \
+             equal again (`outrigger migrate --reverse` tells), {to} can follow"
+        )
+    } else {
+        format!("{from} to {to} would leave a store behind unnoticed; {first} has to come first")
+    };
+    NotDone {
+        reason,
+        first: Some(first),
+        held: None,
+    }
+}
+
+pub(super) fn under_way(change: &Change) -> NotDone {
+    let of = &change.proposal;
+    NotDone::because(format!(
+        "another change of mode is under way: {} to {} by {}",
+        of.from, of.to, of.who
+    ))
+}
+
+pub(super) fn lacks(standing: &Standing) -> Option<String> {
+    let mut reasons = Vec::new();
+    if !standing.sweeps.is_empty() {
+        reasons.push(format!(
+            "whole collections have to be compared first ({})",
+            standing.sweeps.join(", ")
+        ));
+    }
+    if standing.dead_letters > 0 {
+        reasons.push(format!(
+            "{} ids were refused by the follower (`outrigger sync dead`)",
+            standing.dead_letters
+        ));
+    }
+    reasons.extend(standing.validation.clone());
+    (!reasons.is_empty()).then(|| format!("the follower is not in sync: {}", reasons.join("; ")))
+}
+
+pub(super) fn note(from: Mode, to: Mode) -> Option<&'static str> {
+    (from == Mode::SecondaryOnly && to == Mode::Cutover).then_some(
+        "the primary is stale: it is being made equal again, and until it is, dual_read and \
+         dual_write are refused",
+    )
+}
