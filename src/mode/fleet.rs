@@ -154,7 +154,7 @@ impl Fleet {
     }
 
     /// The first turn: the table that is in force elsewhere is in force here when it returns.
-    /// Then keeps on until `stop` is ending.
+    /// Then keeps on until `stop`, which is that of the desk: the proxy has drained by then.
     pub async fn join(self: &Arc<Self>, tasks: &task::Group, stop: Stop) -> Result<()> {
         let mut hand = Hand::default();
         let next = self.turn(&mut hand).await?;
@@ -166,7 +166,7 @@ impl Fleet {
     async fn keep(&self, mut hand: Hand, mut next: Next, mut stop: Stop) {
         loop {
             tokio::select! {
-                () = stop.reached(task::Phase::Ending) => break,
+                () = stop.reached(task::Phase::Draining) => break,
                 () = self.pause(&next) => {}
             }
             // A panic in a turn must not leave others to wait for this sidecar, nor open its gate
