@@ -21,6 +21,7 @@ mod breaker;
 mod cache;
 mod cli;
 mod client_faults;
+mod converge;
 mod differences;
 mod embedded;
 mod headers;
