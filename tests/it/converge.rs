@@ -10,6 +10,7 @@
 //! | `OUTRIGGER_CONVERGE_SEED=n` | plays this one history, twenty times |
 //! | `OUTRIGGER_CONVERGE_HISTORIES=n` | plays so many new ones with each pair, and tells how far it is |
 //! | `OUTRIGGER_CONVERGE_PAIR=name` | with this pair only: `pgvector-embedded`, `embedded-pgvector`, `embedded-embedded`; or with one store alone: `embedded`, `pgvector` |
+//! | `OUTRIGGER_CONVERGE_SPOIL=1` | takes a point away in the end, so that it fails |
 
 mod call;
 mod chaos;
@@ -47,10 +48,11 @@ const FRESH: usize = 2;
 async fn play_all(pair: Pair, seeds: Vec<u64>, tell_every: usize, postgres: &Arc<Postgres>) {
     let world = World::new(pair, postgres).await;
     let name = pair.name;
+    let is_spoilt = variable("OUTRIGGER_CONVERGE_SPOIL").is_some();
     let began = Instant::now();
     let mut tally = Tally::default();
     for (seed, played) in seeds.into_iter().zip(1_u32..) {
-        tally += play(&world, seed).await;
+        tally += play(&world, seed, is_spoilt).await;
         if usize::try_from(played).unwrap().is_multiple_of(tell_every) {
             let each = (began.elapsed() / played).as_secs_f64();
             println!(

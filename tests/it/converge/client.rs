@@ -59,6 +59,7 @@ impl<'h> Client<'h> {
 
     /// What it knows at the end, by collection.
     pub(super) async fn play(mut self) -> Result<Vec<(usize, Known)>, Failure> {
+        self.begin().await;
         // What has failed at once does not count, up to a point: it takes no time.
         let mut left = 15 + self.dice.below(26);
         for _ in 0..3 * left {
@@ -82,6 +83,36 @@ impl<'h> Client<'h> {
         }
         let kept = if self.is_lost { 1 } else { 2 };
         Ok(self.known.into_iter().take(kept).enumerate().collect())
+    }
+
+    async fn begin(&mut self) {
+        for at in 0..self.known.len() {
+            let ids: Vec<Id> = self.known[at].ids().cloned().collect();
+            let owner = self.known[at].owner.clone();
+            self.write_most(at, &owner, &ids).await;
+        }
+        if self.number == 0 {
+            for at in 0..2 {
+                let history = self.history;
+                self.write_most(at, &nobody(), &history.shared).await;
+            }
+        }
+    }
+
+    async fn write_most(&mut self, at: usize, owner: &Value, ids: &[Id]) {
+        let shape = self.history.shapes.lock()[at];
+        let write = Pen {
+            dice: &mut self.dice,
+            shape,
+            owner,
+            ids,
+            may_filter: false,
+        }
+        .most();
+        let name = self.history.names[at].clone();
+        let (outcome, front) = self.send_write(&name, &write, true).await;
+        // Those of all are nobody's own: nothing is learnt of them.
+        self.known[at].learn(&write.steps, &outcome, front);
     }
 
     async fn step(&mut self) -> Result<(), Failure> {

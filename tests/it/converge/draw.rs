@@ -84,6 +84,14 @@ fn written(vectors: &Fields) -> Value {
     }
 }
 
+fn listed(points: &[(Id, Point)]) -> Vec<Value> {
+    let told = points.iter().map(|(id, point)| {
+        let vector = written(&point.vectors);
+        json!({"id": id.json(), "vector": vector, "payload": point.payload})
+    });
+    told.collect()
+}
+
 /// One write, or a part of a batch.
 pub(super) struct Write {
     pub(super) method: &'static str,
@@ -125,6 +133,15 @@ impl Pen<'_> {
             return self.batch();
         }
         self.single()
+    }
+
+    /// Most of the points at once, to begin with.
+    pub(super) fn most(&mut self) -> Write {
+        let ids = self.ids.iter().filter(|_| !self.dice.one_in(4));
+        let ids: Vec<Id> = ids.cloned().collect();
+        let points = ids.into_iter().map(|id| (id, self.point(true)));
+        let points: Vec<_> = points.collect();
+        put(json!({"points": listed(&points)}), &points, &When::Always)
     }
 
     fn batch(&mut self) -> Write {
@@ -218,11 +235,7 @@ impl Pen<'_> {
     fn points(&mut self) -> (Vec<Value>, Vec<(Id, Point)>) {
         let ids = self.some_ids(4).into_iter();
         let points: Vec<_> = ids.map(|id| (id, self.point(false))).collect();
-        let told = points.iter().map(|(id, point)| {
-            let vector = written(&point.vectors);
-            json!({"id": id.json(), "vector": vector, "payload": point.payload})
-        });
-        (told.collect(), points)
+        (listed(&points), points)
     }
 
     fn upsert(&mut self) -> Write {

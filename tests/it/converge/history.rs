@@ -48,6 +48,8 @@ pub(super) struct Tally {
     pub(super) sweeps: usize,
     pub(super) retried: usize,
     pub(super) compared: usize,
+    /// To set the scene, of turmoil, until the stores were equal, to look at them.
+    times: [Duration; 4],
     /// Why writes and changes of mode were not done.
     reasons: BTreeMap<String, usize>,
 }
@@ -95,6 +97,9 @@ impl AddAssign for Tally {
         self.sweeps += other.sweeps;
         self.retried += other.retried;
         self.compared += other.compared;
+        for (own, more) in self.times.iter_mut().zip(other.times) {
+            *own += more;
+        }
         for (why, count) in other.reasons {
             *self.reasons.entry(why).or_default() += count;
         }
@@ -107,7 +112,8 @@ impl fmt::Display for Tally {
             f,
             "writes: {} acknowledged, {} unknown, {} refused; {} reads checked; {} faults ({} calls \
              spoilt), {} sidecars and {} Redis killed; modes: {} changed, {} refused; {} sweeps \
-             asked for, {} dead letters retried; {} points compared",
+             asked for, {} dead letters retried; {} points compared; {:.1?} of scene, turmoil, \
+             settling, looking",
             self.acknowledged,
             self.unknown,
             self.refused,
@@ -120,7 +126,8 @@ impl fmt::Display for Tally {
             self.modes_refused,
             self.sweeps,
             self.retried,
-            self.compared
+            self.compared,
+            self.times
         )
     }
 }
@@ -169,10 +176,11 @@ pub(super) struct History<'w> {
     over: watch::Sender<bool>,
     /// A follower was taken on, and nobody has asked for a sweep since.
     pub(super) is_unswept: AtomicBool,
+    is_spoilt: bool,
 }
 
 /// Plays it to its end; whatever is wrong ends the test.
-pub(super) async fn play(world: &World, seed: u64) -> Tally {
+pub(super) async fn play(world: &World, seed: u64, is_spoilt: bool) -> Tally {
     let mut dice = Dice::new(seed);
     let unique: u32 = rand::random();
     let shape = Shape::any(&mut dice);
@@ -187,6 +195,7 @@ pub(super) async fn play(world: &World, seed: u64) -> Tally {
         log: Mutex::default(),
         over: watch::Sender::new(false),
         is_unswept: AtomicBool::new(false),
+        is_spoilt,
     };
     world.forget_said();
     if let Err(failure) = history.play(&mut dice).await {
@@ -197,6 +206,7 @@ pub(super) async fn play(world: &World, seed: u64) -> Tally {
 
 impl History<'_> {
     async fn play(&self, dice: &mut Dice) -> Result<(), Failure> {
+        let began = Instant::now();
         let start = dice.of(&["primary_only", "dual_write"]);
         self.come_to(&[start]).await?;
         for at in 0..2 {
@@ -212,10 +222,15 @@ impl History<'_> {
         let actions = json!({"actions": [{"create_alias": create}]});
         self.surely("POST", "/collections/aliases", &actions)
             .await?;
+        let begun = Instant::now();
         let known = self.turmoil(dice).await?;
+        let over = Instant::now();
         self.ends(dice).await?;
         self.become_equal().await?;
+        let equal = Instant::now();
+        self.spoil(&known).await;
         self.look(&known).await?;
+        self.tally.lock().times = [begun - began, over - begun, equal - over, equal.elapsed()];
         for name in &self.names {
             let target = format!("/collections/{name}");
             self.surely("DELETE", &target, &Value::Null).await?;
@@ -377,6 +392,24 @@ impl History<'_> {
             }
             self.revive().await;
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Where it is asked for, so that it is seen that the comparison fails: takes from the last store
+    /// one point that is surely there.
+    async fn spoil(&self, known: &[(usize, Known)]) {
+        if !self.is_spoilt {
+            return;
+        }
+        let store = self.world.stores.last().unwrap();
+        for (at, known) in known {
+            let Some(id) = known.ids().find(|id| known.doubts(id, &None).is_some()) else {
+                continue;
+            };
+            let body = json!({"points": [id.json()]});
+            let target = format!("/collections/{}/points/delete?wait=true", self.names[*at]);
+            let gone = ask(store.direct, "POST", &target, &body).await;
+            return self.note(format!("{} is taken away: {}", id.0, gone.told()));
         }
     }
 
