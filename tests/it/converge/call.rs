@@ -82,9 +82,10 @@ async fn over(stream: TcpStream, method: &str, target: &str, body: &Value) -> Ou
     let Ok((mut send, connection)) = hyper::client::conn::http1::handshake(io).await else {
         return Outcome::NotSent;
     };
-    let body = match body {
-        Value::Null => Bytes::new(),
-        body => Bytes::from(body.to_string()),
+    let body = if body.is_null() {
+        Bytes::new()
+    } else {
+        Bytes::from(body.to_string())
     };
     let request = Request::builder()
         .method(method)

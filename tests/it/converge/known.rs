@@ -53,11 +53,13 @@ pub(super) type State = Option<Point>;
 impl Point {
     /// As a store tells it.
     pub(super) fn read(told: &Value) -> Self {
-        let vectors = match &told["vector"] {
-            Value::Object(named) => named.clone(),
-            Value::Array(_) => Map::from_iter([(String::new(), told["vector"].clone())]),
-            _ => Map::new(),
-        };
+        let told_vector = &told["vector"];
+        let named = told_vector.as_object().cloned();
+        let vectors = named.unwrap_or_else(|| {
+            let only = told_vector.is_array();
+            let only = only.then(|| (String::new(), told_vector.clone()));
+            only.into_iter().collect()
+        });
         let payload = told["payload"].as_object().cloned().unwrap_or_default();
         Self { vectors, payload }
     }

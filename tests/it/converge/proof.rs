@@ -114,10 +114,11 @@ fn the_comparison_sees_what_differs() {
 
 #[test]
 fn the_reference_knows_what_may_be_and_what_may_not() {
-    let front = Some(Front {
+    let first = Front {
         sidecar: 0,
         life: 0,
-    });
+    };
+    let front = Some(first);
     let ids = [Id::new(1), Id::new(2)];
     let mut known = Known::new(json!("me"), &ids);
     let done = Outcome::Said(200, Value::Null);
@@ -134,7 +135,7 @@ fn the_reference_knows_what_may_be_and_what_may_not() {
     assert!(known.doubts(&ids[0], &ann).is_none());
     assert!(known.doubts(&ids[0], &None).is_some());
     assert!(known.doubts(&ids[1], &ann).is_some());
-    assert_eq!(known.shown_by(front.unwrap()), [ids[0].clone()]);
+    assert_eq!(known.shown_by(first), [ids[0].clone()]);
 
     // Nobody knows: both, and neither is written until it cannot come late.
     known.learn(&[put("bob")], &Outcome::Broken("cut"), front);
@@ -142,7 +143,7 @@ fn the_reference_knows_what_may_be_and_what_may_not() {
     assert!(known.doubts(&ids[0], &bob).is_none());
     assert!(known.doubts(&ids[0], &None).is_some());
     assert_eq!(known.free(), [ids[1].clone()]);
-    assert!(known.shown_by(front.unwrap()).is_empty());
+    assert!(known.shown_by(first).is_empty());
 
     // A filter meets one of the two.
     let gone = Step {
