@@ -5,9 +5,11 @@
 //! the process drains on `Running::stop`: no new connections, idle ones closed, what was begun is
 //! finished within `shutdown_grace`, and who is late is named.
 
+mod deeds;
 mod ears;
 mod modes;
 mod stores;
+mod sync;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -79,7 +81,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         pgvector: Mutex::default(),
     };
     let clock = Clock::system();
-    let (control, table) = modes::found(&settings, clock.clone()).await?;
+    let (control, table) = modes::found(&settings, clock.clone(), &desk_tasks, &desk_stop).await?;
     let router = modes::router(making.both()?, table)?;
     let embedded = making.embedded.into_inner();
     let pgvector = making.pgvector.into_inner();
@@ -102,12 +104,21 @@ pub async fn start(settings: Settings) -> Result<Running> {
     }
     let passage = modes::passage(&settings, control.as_ref(), &metrics);
     modes::show(&metrics, &router.snapshot());
+    let following = sync::Following::build(&sync::Parts {
+        settings: &settings,
+        router: &router,
+        control: &control,
+        pgvector: &pgvector,
+        metrics: &metrics,
+        clock: &clock,
+    })?;
     let fleet = Fleet::new(
         control,
         Arc::clone(&router),
         Arc::clone(&passage),
         admin_address.to_string(),
-        modes::on_swap(&cache, &metrics, all_ears),
+        modes::on_swap(&cache, &metrics, all_ears, &following),
+        modes::on_arm(&following),
     );
     let changing = modes::Changing {
         settings: &settings,
@@ -115,6 +126,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         cache: &cache,
         tasks: &desk_tasks,
         stop: &desk_stop,
+        following: Arc::clone(&following),
     };
     let changer = changing.join().await?;
     let mode = router.snapshot().table().mode;
@@ -129,12 +141,15 @@ pub async fn start(settings: Settings) -> Result<Running> {
         tasks: &desk_tasks,
         stop: &desk_stop,
     };
+    let rehearsal = sync::rehearsal(&settings, &router, &metrics, (&tasks, &stop));
     let tls = listeners.tls(&metrics)?;
     // With the desk's, which end last: what is written while the proxy drains is told.
     cache.start(&desk_tasks, &desk_stop);
     let proxy_edge = proxy::edge(ProxyParts {
         router: Arc::clone(&router),
         passage,
+        mirrors: following.mirrors().clone(),
+        rehearsal: rehearsal.clone(),
         cache: Arc::clone(&cache),
         tasks: tasks.clone(),
         clock: clock.clone(),
@@ -164,6 +179,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let admin_edge = admin::edge(admin::Desk {
         router,
         changer: Arc::clone(&changer),
+        mirrors: following.mirrors().clone(),
+        rehearsal,
         cache,
         metrics: Arc::clone(&metrics),
         groups: [tasks.clone(), desk_tasks.clone()],

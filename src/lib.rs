@@ -9,9 +9,9 @@
 //! app                             the only file that knows every concrete type
 //! admin                           the operator's desk
 //! proxy                           whole journeys
-//! mode                            decisions about two stores
+//! mode  sync                      decisions about two stores
 //! net  store  cache  journal      organs; strangers to one another, but that a store may use net
-//! config  metrics  wire           instruments; no sockets, no tasks
+//! compare  config  metrics  wire      instruments; no sockets, no tasks
 //! model                           nouns of the domain
 //! error  clock  task              ground
 //! ```
@@ -21,6 +21,7 @@ pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod config;
 pub mod error;
 pub mod journal;
@@ -30,5 +31,6 @@ pub mod model;
 pub mod net;
 pub mod proxy;
 pub mod store;
+pub mod sync;
 pub mod task;
 pub mod wire;

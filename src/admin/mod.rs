@@ -8,6 +8,7 @@
 mod cache;
 mod mode;
 mod status;
+mod sync;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -27,7 +28,9 @@ use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{self, Metrics};
 use crate::mode::{Changer, Router};
 use crate::net::{Arrival, Body, Edge};
+use crate::proxy::Mirrors;
 use crate::proxy::respond::{self, Health};
+use crate::sync::Rehearsal;
 use crate::task::{Group, Phase, Stop};
 
 /// How long a probe of a store may take. Probes of Kubernetes give up after a second.
@@ -37,6 +40,8 @@ const PROBE_WITHIN: Duration = Duration::from_millis(900);
 pub struct Desk {
     pub router: Arc<Router>,
     pub changer: Arc<Changer>,
+    pub mirrors: Mirrors,
+    pub rehearsal: Option<Arc<Rehearsal>>,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
     /// Whose tasks are shown.
@@ -93,14 +98,43 @@ impl Desk {
                 respond::json(&cache::clear(&self.cache, request.uri().query()))
             }
             "/api/cache/estimate" if is_get => respond::json(&cache::estimate(&self.cache)),
-            _ => {
-                let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, \
-                            /api/status, /api/mode (also PUT), /api/mode/history, /api/cache \
-                            (also DELETE) and /api/cache/estimate";
-                let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
-                respond::error(&error).response
+            path if path.starts_with("/api/sync") => {
+                let asked = (request.method(), path, request.uri().query());
+                match self.sync(asked).await {
+                    Some(Ok(value)) => respond::json(&value),
+                    Some(Err(error)) => respond::error(&error).response,
+                    None => Self::unknown(),
+                }
             }
+            _ => Self::unknown(),
         }
+    }
+
+    async fn sync(
+        &self,
+        (method, path, query): (&Method, &str, Option<&str>),
+    ) -> Option<Result<serde_json::Value>> {
+        let mirrors = &self.mirrors;
+        match (method, path) {
+            (&Method::GET, "/api/sync") => {
+                Some(sync::state(mirrors, &self.router, self.rehearsal.as_deref()).await)
+            }
+            (&Method::GET, "/api/sync/dead") => Some(sync::dead(mirrors, query).await),
+            (&Method::POST, "/api/sync/retry") => Some(sync::retry(mirrors, query).await),
+            (&Method::POST, "/api/sync/sweep") => {
+                Some(sync::ask_sweep(mirrors, &self.router, query).await)
+            }
+            _ => None,
+        }
+    }
+
+    fn unknown() -> Response<Body> {
+        let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, /api/status, \
+                    /api/mode (also PUT), /api/mode/history, /api/sync, /api/sync/dead, /api/cache \
+                    (also DELETE) and /api/cache/estimate, and POST /api/sync/retry and \
+                    /api/sync/sweep";
+        let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
+        respond::error(&error).response
     }
 
     fn check_token(&self, arrival: &Arrival) -> Result<()> {

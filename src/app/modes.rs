@@ -2,21 +2,29 @@
 //! is told when others are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::ears::Ears;
+use super::sync::Following;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
-use crate::mode::control::{Control, FileControl};
+use crate::mode::control::{Control, FileControl, PostgresControl};
 use crate::mode::{
-    Changer, Drain, Fleet, OnSwap, Passage, Readiness, Router, Snapshot, Stores, Table, Unfollowed,
+    Changer, Drain, Fleet, LEASE, OnArm, OnSwap, Passage, Readiness, Router, Snapshot, Stores,
+    Table,
 };
-use crate::model::Mode;
+use crate::model::{Mode, Role, StoreKind};
+use crate::net;
+use crate::store::control::{ControlSettings, ControlTables};
 use crate::task::{self, Group, Stop};
+
+/// How long one call of the control store may take.
+const CONTROL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Collections whose mode has a metric of its own; the others are told together.
 const SHOWN_MAX: usize = 100;
@@ -34,8 +42,19 @@ fn wanted(settings: &Settings) -> Table {
     table
 }
 
-/// Where the truth of the mode is kept. Blocks.
-fn control(settings: &Settings, clock: Clock) -> Result<Arc<dyn Control>> {
+/// Where the truth of the mode is kept: in PostgreSQL where there is one, else in a file. Blocks.
+fn control(
+    settings: &Settings,
+    clock: Clock,
+    (tasks, stop): (&Group, Stop),
+) -> Result<Arc<dyn Control>> {
+    if settings.secondary.is_some()
+        && let Some(shared) = shared(settings)?
+    {
+        let shared = Arc::new(shared);
+        shared.start(tasks, stop);
+        return Ok(Arc::new(PostgresControl::new(shared, LEASE)));
+    }
     let control = FileControl::open(&settings.data_dir, clock)?;
     if settings.secondary.is_some() {
         control.take()?;
@@ -43,10 +62,40 @@ fn control(settings: &Settings, clock: Clock) -> Result<Arc<dyn Control>> {
     Ok(Arc::new(control))
 }
 
+/// The control store that is set, or else the store that is in PostgreSQL.
+fn shared(settings: &Settings) -> Result<Option<ControlTables>> {
+    let stores = Role::BOTH
+        .into_iter()
+        .filter_map(|role| settings.store(role));
+    let store = stores.into_iter().find(|of| of.kind == StoreKind::Pgvector);
+    let own = store.and_then(|of| of.url.as_ref());
+    let Some(url) = settings.control.url.as_ref().or(own) else {
+        return Ok(None);
+    };
+    let authority = match &settings.control.url {
+        Some(_) => None,
+        None => store.and_then(|of| of.tls_ca.as_deref()),
+    };
+    ControlTables::new(ControlSettings {
+        url: url.expose().to_owned(),
+        tls: net::client_tls(authority)?,
+        has_authority: authority.is_some(),
+        connect_timeout: CONTROL_PATIENCE,
+        timeout: CONTROL_PATIENCE,
+    })
+    .map(Some)
+}
+
 /// The control store, and the modes that are in force.
-pub(super) async fn found(settings: &Settings, clock: Clock) -> Result<(Arc<dyn Control>, Table)> {
+pub(super) async fn found(
+    settings: &Settings,
+    clock: Clock,
+    tasks: &Group,
+    stop: &Stop,
+) -> Result<(Arc<dyn Control>, Table)> {
     let own = settings.clone();
-    let opening = task::spawn_blocking("control", move || control(&own, clock));
+    let (tasks, stop) = (tasks.clone(), stop.clone());
+    let opening = task::spawn_blocking("control", move || control(&own, clock, (&tasks, stop)));
     let opened = opening.await;
     let control =
         opened.map_err(|error| Error::settings("open the control store").with_source(error))??;
@@ -121,12 +170,28 @@ pub(super) fn show(metrics: &Metrics, snapshot: &Snapshot) {
 }
 
 /// Told of every table that comes into force.
-pub(super) fn on_swap(cache: &Arc<Cache>, metrics: &Arc<Metrics>, ears: Vec<Arc<Ears>>) -> OnSwap {
+pub(super) fn on_swap(
+    cache: &Arc<Cache>,
+    metrics: &Arc<Metrics>,
+    ears: Vec<Arc<Ears>>,
+    following: &Arc<Following>,
+) -> OnSwap {
     let (cache, metrics) = (Arc::clone(cache), Arc::clone(metrics));
+    let following = Arc::clone(following);
     Box::new(move |snapshot| {
         cache.renew_all();
         ears.iter().for_each(|ears| ears.settle());
         show(&metrics, snapshot);
+        following.swapped();
+    })
+}
+
+/// Asked before this sidecar says that it is armed.
+pub(super) fn on_arm(following: &Arc<Following>) -> OnArm {
+    let following = Arc::clone(following);
+    Box::new(move |proposal| {
+        let following = Arc::clone(&following);
+        Box::pin(async move { following.is_done(&proposal).await })
     })
 }
 
@@ -137,17 +202,21 @@ pub(super) struct Changing<'a> {
     pub(super) cache: &'a Arc<Cache>,
     pub(super) tasks: &'a Group,
     pub(super) stop: &'a Stop,
+    pub(super) following: Arc<Following>,
 }
 
 impl Changing<'_> {
     /// Joins the others. The modes that are in force among them are in force here afterwards.
     pub(super) async fn join(self) -> Result<Arc<Changer>> {
         self.fleet.join(self.tasks, self.stop.clone()).await?;
+        self.following
+            .begin(&self.fleet, self.tasks, self.stop)
+            .await?;
         let is_shared = self.fleet.control().lease().is_some();
         let cache = Arc::clone(self.cache);
         let hindrance = move || (!is_shared && cache.has_company()).then(|| COMPANY.to_owned());
-        let readiness: Arc<dyn Readiness> = Arc::new(Unfollowed);
-        let drain: Arc<dyn Drain> = Arc::new(Unfollowed);
+        let readiness: Arc<dyn Readiness> = Arc::clone(&self.following) as _;
+        let drain: Arc<dyn Drain> = self.following;
         Ok(Changer::new(
             self.fleet,
             readiness,

@@ -12,6 +12,7 @@ mod out;
 mod serve;
 mod span_fields;
 mod stats;
+mod sync;
 mod watch;
 
 use std::path::PathBuf;
@@ -61,6 +62,11 @@ enum Action {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// How far the follower is behind, what it refuses, and the full comparison.
+    Sync {
+        #[command(subcommand)]
+        action: sync::SyncAction,
     },
     /// The mode of a running sidecar: which store answers, which one follows.
     Mode {
@@ -159,6 +165,7 @@ pub fn run() -> ExitCode {
         } => config_check::run(&command.flags, json),
         Action::Bootstrap { adopt, json } => bootstrap::run(&adopt, json),
         Action::Mode { action } => mode::run(&command.flags, action),
+        Action::Sync { action } => sync::run(&command.flags, action),
         Action::Stats { json } => stats::run(&command.flags, json),
         Action::Demo { json } => demo::run(&command.flags, json),
     }

@@ -170,6 +170,8 @@ fn mirror(mut section: Section<'_, '_>) -> Mirror {
     let acks = [("authority", Ack::Authority), ("both", Ack::Both)];
     Mirror {
         ack: section.choice("ack", &acks).unwrap_or(Ack::Authority),
+        doubt: section.duration("doubt", Duration::from_secs(1)..=HOUR),
+        dry_run: section.switch("dry_run"),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::model::{Mode, Role, StoreKind};
 /// How long answers of adopted tables are kept where nobody says.
 const ADOPTED_TTL: Duration = Duration::from_secs(5);
 /// What is in force of a collection's own keys.
-const COLLECTION_SERVED: [&str; 14] = [
+const COLLECTION_SERVED: [&str; 15] = [
     "adopt",
     "cache",
     "discriminator",
@@ -35,12 +35,9 @@ const COLLECTION_SERVED: [&str; 14] = [
 ];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 8] = [
-    "control",
+const NOT_SERVED_YET: [&str; 5] = [
     "embeddings",
-    "filter_write_max_ids",
     "grpc_listen",
-    "mirror",
     "primary.grpc_url",
     "secondary.grpc_url",
     "shadow",
@@ -214,6 +211,10 @@ pub struct Cache {
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub ack: Ack,
+    /// How long a write whose reply was lost may still be applied.
+    pub doubt: Duration,
+    /// Check each write against a secondary that does not follow yet.
+    pub dry_run: bool,
 }
 
 /// Whose word a mirrored write waits for.

@@ -5,7 +5,7 @@
 //! make anything void, and must not make the follower throw anything away: it becomes a `Schema`
 //! mark, and the collection is compared whole.
 
-use super::doubt::{DOUBT, DOUBT_MS, comeback};
+use super::doubt::{DOUBT, comeback};
 use super::id::Draw;
 use super::lane::Lane;
 use super::record::Kind;
@@ -138,7 +138,7 @@ impl Lane {
                 barrier.doubt = DOUBT;
                 barrier.token = draw.token();
                 barrier.subject = Subject::Schema;
-                self.doubt_until_ms = now.ms + DOUBT_MS;
+                self.doubt_until_ms = now.ms + now.doubt_ms();
                 if subject == Subject::Dropped {
                     BarrierLanded::InDoubt
                 } else {
@@ -182,7 +182,7 @@ impl Lane {
             also_at.extend(other.also_at);
         }
         self.schema_asleep = Some(SchemaAsleep {
-            due: now.tenths_after(comeback(doubt)),
+            due: now.tenths_after(comeback(doubt, now.doubt)),
             doubt: doubt.saturating_sub(1),
             made_ms: barrier.made_ms,
             also_at,

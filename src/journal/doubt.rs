@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-/// When a mark in doubt comes back after it was cleared: the first time, the second, the third.
-/// A write whose reply was lost may be applied so much later.
-pub(super) const COMEBACKS: [Duration; 3] = [
-    Duration::from_secs(2),
-    Duration::from_secs(10),
-    Duration::from_secs(60),
-];
-/// How often a mark in doubt comes back.
+/// How often a mark in doubt comes back after it was cleared: soon, a little later, and at the end
+/// of the time in which a write whose reply was lost may still be applied. One that a Qdrant has
+/// taken in and not applied yet is waited for besides, whenever such a mark is worked off.
 pub(super) const DOUBT: u8 = 3;
+
+/// How long a mark sleeps that comes back `doubt` times more, of `all` of that time.
+pub(super) fn comeback(doubt: u8, all: Duration) -> Duration {
+    match DOUBT.saturating_sub(doubt) {
+        0 => all / 20,
+        1 => all / 5,
+        _ => all * 3 / 4,
+    }
+}
+
 /// All comebacks together, and a little.
-pub(super) const DOUBT_MS: u64 = 75_000;
-
-const _: () = assert!(COMEBACKS.len() == DOUBT as usize);
-
-/// How long a mark sleeps that comes back `doubt` times more.
-pub(super) fn comeback(doubt: u8) -> Duration {
-    let turn = usize::from(DOUBT.saturating_sub(doubt));
-    COMEBACKS.get(turn).copied().unwrap_or_default()
+pub(super) fn doubt_ms(all: Duration) -> u64 {
+    u64::try_from(all.as_millis()).unwrap_or(u64::MAX / 4) / 20 * 21 + 1000
 }

@@ -13,7 +13,7 @@ use std::ops::Bound;
 
 use super::barrier::{Barrier, SchemaAsleep};
 use super::dead::Letter;
-use super::doubt::{DOUBT, DOUBT_MS, comeback};
+use super::doubt::{DOUBT, comeback};
 use super::id::{Draw, Id};
 use super::record::Kept;
 use super::sweep::Sweep;
@@ -179,7 +179,7 @@ impl Lane {
             Outcome::NothingDone => return self.land_empty(id, is_last, now),
             Outcome::Settled => 0,
             Outcome::Unknown => {
-                self.doubt_until_ms = now.ms + DOUBT_MS;
+                self.doubt_until_ms = now.ms + now.doubt_ms();
                 DOUBT
             }
         };
@@ -337,7 +337,7 @@ impl Lane {
     }
 
     fn sleep(&mut self, id: Id, doubt: u8, now: Now) {
-        let due = now.tenths_after(comeback(doubt));
+        let due = now.tenths_after(comeback(doubt, now.doubt));
         if let Some(entry) = self.points.get_mut(&id) {
             let doubt = doubt.saturating_sub(1);
             entry.at = At::Asleep { doubt, due };

@@ -12,7 +12,6 @@ use std::time::Duration;
 use tracing::error;
 
 use super::barrier::BarrierLanded;
-use super::doubt::DOUBT_MS;
 use super::id::{Draw, Id};
 use super::lane::{Garbage, Landed, Lane};
 use super::record::{Kind, Record};
@@ -463,6 +462,6 @@ impl Marks {
     }
 }
 
-/// How long after an intent its write may be applied, in seconds, and how old the note of it may
-/// be on top of that.
-pub(super) const RECENT_S: u64 = DOUBT_MS / 1000 + 60;
+/// How old the note of an intent may be, in seconds, beside the time in which its write may be
+/// applied.
+pub(super) const RECENT_S: u64 = 60;

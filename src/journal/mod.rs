@@ -81,6 +81,8 @@ pub struct JournalSettings {
     pub segment_bytes: u64,
     /// How long a disk that failed is left alone.
     pub retry: Duration,
+    /// How long a write whose reply was lost may still be applied.
+    pub doubt: Duration,
 }
 
 impl Default for JournalSettings {
@@ -90,6 +92,7 @@ impl Default for JournalSettings {
             marks_max: 1_000_000,
             segment_bytes: 16 * 1024 * 1024,
             retry: Duration::from_secs(3),
+            doubt: Duration::from_secs(20),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Marks as a journal tells them. Every mark that is read is owed, whatever became of its write.
 
 use super::Now;
-use super::doubt::DOUBT_MS;
 use super::lane::Lane;
 use super::marks::{Marks, RECENT_S};
 use super::record::{Kept, Kind, Record};
@@ -142,10 +141,12 @@ impl Marks {
     pub(super) fn restored(&mut self, now: Now) {
         // A token of an earlier process must not fit a mark of this one.
         self.draw.token = self.draw.token.max(now.ms.saturating_mul(1 << 20));
-        let recent_s = u32::try_from((now.ms / 1000).saturating_sub(RECENT_S)).unwrap_or(u32::MAX);
+        let recent_s =
+            u32::try_from((now.ms / 1000).saturating_sub(RECENT_S + now.doubt_ms() / 1000))
+                .unwrap_or(u32::MAX);
         let mut deleted = Vec::new();
         for (name, lane) in &mut self.lanes {
-            lane.doubt_since(recent_s.max(1), now.ms + DOUBT_MS);
+            lane.doubt_since(recent_s.max(1), now.ms + now.doubt_ms());
             if lane.doubt_barriers() {
                 deleted.push(name.clone());
             }
@@ -155,7 +156,7 @@ impl Marks {
             self.want_sweep(Some(&name), reason, now);
             self.lane(&name, |lane: &mut Lane, _, _| {
                 if let Some(sweep) = &mut lane.sweep {
-                    sweep.again_ms = now.ms + DOUBT_MS;
+                    sweep.again_ms = now.ms + now.doubt_ms();
                 }
             });
         }

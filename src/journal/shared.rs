@@ -7,6 +7,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::JournalSettings;
+use super::doubt::doubt_ms;
 use super::marks::Marks;
 use super::state::{Counts, State};
 use crate::clock::Clock;
@@ -42,9 +43,15 @@ pub(super) struct Now {
     /// Since 1970.
     pub(super) ms: u64,
     pub(super) opened_ms: u64,
+    /// How long a write whose reply was lost may still be applied.
+    pub(super) doubt: Duration,
 }
 
 impl Now {
+    pub(super) fn doubt_ms(self) -> u64 {
+        doubt_ms(self.doubt)
+    }
+
     pub(super) fn seconds(self) -> u32 {
         u32::try_from(self.ms / 1000).unwrap_or(u32::MAX)
     }
@@ -76,6 +83,7 @@ impl Shared {
         Now {
             ms: self.opened_ms + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX / 2),
             opened_ms: self.opened_ms,
+            doubt: self.settings.doubt,
         }
     }
 

@@ -389,7 +389,7 @@ async fn what_is_in_doubt_comes_back_three_times() {
     let folder = Scratch::new();
     let journal = folder.fresh();
     drop(journal.intend("a", &[number(1)]).await.unwrap());
-    for pause in [2, 10, 60] {
+    for pause in [1, 4, 15] {
         let marks = taken(&journal).await;
         assert_eq!(
             subjects(&marks),

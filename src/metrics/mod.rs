@@ -6,6 +6,7 @@
 
 mod cache;
 mod names;
+mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -22,6 +23,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::model::{Mode, Operation, Role};
 pub use cache::{CacheMetrics, Tier};
 pub use names::{ALL as NAMES, Name};
+pub use sync::SyncMetrics;
 
 pub type Counter = counter::Counter<u64, AtomicU64>;
 pub type Gauge = gauge::Gauge<i64, AtomicI64>;
@@ -150,6 +152,7 @@ pub struct Metrics {
     pub panics: Counter,
     pub split_upserts: Counter,
     pub cache: CacheMetrics,
+    pub sync: SyncMetrics,
     shed: Family<ReasonLabel, Counter>,
     connections: Family<ListenerLabel, Gauge>,
     opened: Family<ListenerLabel, Counter>,
@@ -203,6 +206,7 @@ impl Metrics {
             panics: put(&mut registry, &names::PANICS),
             split_upserts: put(&mut registry, &names::SPLIT_UPSERTS),
             cache: CacheMetrics::new(&mut registry),
+            sync: SyncMetrics::new(&mut registry),
             shed: put(&mut registry, &names::SHED),
             connections: put(&mut registry, &names::CONNECTIONS),
             opened: put(&mut registry, &names::CONNECTIONS_OPENED),
@@ -368,6 +372,10 @@ mod tests {
         metrics.cache.broad("met");
         metrics.cache.fill_dropped("queue_full");
         metrics.cache.redis_error("lost");
+        metrics.sync.rehearsed("accepted");
+        metrics
+            .sync
+            .lag(&[("c".into(), crate::model::Backlog::default())], 0);
         metrics.mode_in_force("*", Mode::PrimaryOnly);
         let labels = RequestLabels {
             operation: Operation::Root.as_str(),

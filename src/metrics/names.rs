@@ -96,10 +96,22 @@ names! {
         "1 for the mode in force; collection is * for the whole sidecar.";
     MODE_EPOCH = "mode_epoch" []
         "Raised by every change of mode.";
+    SYNC_DIRTY = "sync_dirty_ids" ["collection"]
+        "Marks that wait: points of a collection whose state at the follower may differ.";
+    SYNC_LAG = "sync_lag_seconds" []
+        "Age of the oldest mark that waits.";
+    SYNC_APPLIED = "sync_applied_total" []
+        "Points written to the follower, or deleted there.";
+    SYNC_DEAD = "sync_dead_letters" []
+        "Points that the follower refuses for good.";
+    SYNC_RETRIES = "sync_retries_total" []
+        "Times a store did not answer and mirroring waited.";
     FENCE_SECONDS = "mode_fence_seconds" []
         "How long writes were held for a change of mode.";
     HELD_WRITES = "mode_held_writes_total" []
         "Writes that waited for a change of mode.";
+    MIRROR_DRY_RUN = "mirror_dry_run_total" ["outcome"]
+        "Writes held against the secondary before it follows, by what it would say to them.";
     TASKS = "tasks" ["name"]
         "Tasks alive now.";
     TLS_RELOADS = "tls_reloads_total" ["outcome"]

@@ -43,7 +43,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::control::{Ack, Beat, Change, Control, ControlFuture, Look, Phase, SidecarId};
+use super::control::{Ack, Beat, Change, Control, ControlFuture, Look, Phase, Proposal, SidecarId};
+use super::follower::ModeFuture;
 use super::passage::{Fence, Passage};
 use super::router::{Router, Snapshot};
 use super::table::Table;
@@ -62,6 +63,10 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(700);
 /// How long whoever asks for a look waits for it.
 const LOOKED_WITHIN: Duration = Duration::from_secs(3);
 
+/// Whether this sidecar's own part of a change is done, so that it may say that it is armed. Asked
+/// over and over while writes are held.
+pub type OnArm = Box<dyn Fn(Proposal) -> ModeFuture<'static, bool> + Send + Sync>;
+
 /// Told of every table that comes into force here.
 pub type OnSwap = Box<dyn Fn(&Snapshot) + Send + Sync>;
 
@@ -72,6 +77,7 @@ pub struct Fleet {
     id: SidecarId,
     name: String,
     on_swap: OnSwap,
+    on_arm: OnArm,
     hurry: Notify,
     seen: watch::Sender<Option<Arc<Look>>>,
 }
@@ -98,6 +104,7 @@ impl Fleet {
         passage: Arc<Passage>,
         name: String,
         on_swap: OnSwap,
+        on_arm: OnArm,
     ) -> Arc<Self> {
         Arc::new(Self {
             control,
@@ -106,6 +113,7 @@ impl Fleet {
             id: rand::random(),
             name,
             on_swap,
+            on_arm,
             hurry: Notify::new(),
             seen: watch::Sender::new(None),
         })
@@ -289,10 +297,12 @@ impl Fleet {
         }
         if let Some((_, fence)) = &hand.held
             && tokio::time::timeout(HASTE, fence.drained()).await.is_ok()
+            && (self.on_arm)(change.proposal.clone()).await
         {
             hand.ack = Some(ack);
+            return Ok(Next::Now);
         }
-        Ok(Next::Now)
+        Ok(Next::Soon)
     }
 
     fn can_go_by(&self, change: &Change) -> bool {

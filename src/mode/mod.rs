@@ -14,7 +14,7 @@ mod router;
 mod table;
 
 pub use change::{Changer, Done, Hindrance, NotDone, Wish};
-pub use fleet::{Fleet, LEASE, OnSwap};
+pub use fleet::{Fleet, LEASE, OnArm, OnSwap};
 pub use follower::{Drain, ModeFuture, Readiness, Standing, Unfollowed};
 pub use passage::{Fence, Passage, Permit, needs_permit};
 pub use router::{Plan, Router, Snapshot, Stores};

@@ -46,6 +46,13 @@ pub struct Plan {
     pub follower: Option<Arc<dyn Store>>,
 }
 
+impl Plan {
+    /// Whether this store is the authority, and another follows it.
+    pub fn is_followed_from(&self, authority: Role) -> bool {
+        self.authority_role == authority && self.follower.is_some()
+    }
+}
+
 /// All plans of one epoch.
 pub struct Snapshot {
     table: Table,
@@ -84,6 +91,14 @@ impl Snapshot {
         let role = self.common.authority_role;
         let other = self.own.values().find(|plan| plan.authority_role != role);
         std::iter::once(&self.common).chain(other)
+    }
+
+    /// Whether anything has this store for its authority and a follower.
+    pub fn follows_from(&self, authority: Role) -> bool {
+        let plans = std::iter::once(&self.common).chain(self.own.values());
+        plans
+            .into_iter()
+            .any(|plan| plan.is_followed_from(authority))
     }
 
     pub fn has_own(&self, collection: &str) -> bool {

@@ -55,6 +55,15 @@ pub enum Role {
 }
 
 impl Role {
+    pub const BOTH: [Self; 2] = [Self::Primary, Self::Secondary];
+
+    pub fn other(self) -> Self {
+        match self {
+            Self::Primary => Self::Secondary,
+            Self::Secondary => Self::Primary,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Primary => "primary",

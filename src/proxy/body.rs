@@ -63,6 +63,15 @@ impl BodyLimits {
         self.take(operation, incoming, QUESTION_BYTES_MAX).await
     }
 
+    /// The same, but whole whatever its length, up to what is taken at all.
+    pub(super) async fn take_whole(
+        &self,
+        operation: Operation,
+        incoming: Incoming,
+    ) -> Result<Body> {
+        self.take(operation, incoming, u64::MAX).await
+    }
+
     async fn take(
         &self,
         operation: Operation,
@@ -79,8 +88,9 @@ impl BodyLimits {
             self.json
         };
         match declared {
-            Some(length) if length <= whole_bytes_max => {
-                self.whole(incoming, whole_bytes_max, declared).await
+            Some(length) if length <= whole_bytes_max.min(limit) => {
+                self.whole(incoming, whole_bytes_max.min(limit), declared)
+                    .await
             }
             _ if !operation.has_json_body() => Ok(Body::stream(incoming, self.pause)),
             Some(length) if length <= self.json => Ok(Body::stream(incoming, self.pause)),

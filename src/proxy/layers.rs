@@ -13,6 +13,7 @@ use super::admit::{AdmitLayer, Keys};
 use super::body::BodyLimits;
 use super::front::FrontLayer;
 use super::journey::Journey;
+use super::mirrors::Mirrors;
 use super::pass::Deadlines;
 use super::shed::ShedLayer;
 use crate::cache::Cache;
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::mode::{Passage, Plan, Router};
 use crate::model::{Operation, Role};
 use crate::net::Edge;
+use crate::sync::Rehearsal;
 use crate::task::Group;
 
 /// Requests in flight that need no key: probes, the version, the page, preflights.
@@ -34,6 +36,10 @@ pub struct ProxyParts {
     pub router: Arc<Router>,
     /// What every write goes through.
     pub passage: Arc<Passage>,
+    /// What a write goes through in a mode that mirrors.
+    pub mirrors: Mirrors,
+    /// What a write is held against while nothing follows.
+    pub rehearsal: Option<Arc<Rehearsal>>,
     pub cache: Arc<Cache>,
     /// Owns what goes on after its client has gone.
     pub tasks: Group,

@@ -63,9 +63,10 @@ pub(super) async fn pass(
     call: Call,
     permit: Option<&Permit>,
 ) -> Result<Answer> {
+    let collection = call.collection.clone();
     let call = taken_in(parts, plan, call).await?;
     match permit {
-        Some(permit) => send_write(plan, call, permit).await,
+        Some(permit) => send_write(parts, plan, collection.as_deref(), call, permit).await,
         None => send(plan, call).await,
     }
 }
@@ -73,7 +74,13 @@ pub(super) async fn pass(
 /// Reads as much of the body as is read before the store is asked.
 pub(super) async fn taken_in(parts: &ProxyParts, plan: &Plan, call: Call) -> Result<PassCall> {
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
-    let taking = parts.bodies.take_in(call.operation, call.body);
+    let taking = async {
+        if reads_body(parts, plan, call.operation) {
+            parts.bodies.take_whole(call.operation, call.body).await
+        } else {
+            parts.bodies.take_in(call.operation, call.body).await
+        }
+    };
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
         operation: call.operation,
@@ -90,7 +97,13 @@ pub(super) async fn taken_in_to_be_read(
     call: Call,
 ) -> Result<PassCall> {
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
-    let taking = parts.bodies.take_question(call.operation, call.body);
+    let taking = async {
+        if reads_body(parts, plan, call.operation) {
+            parts.bodies.take_whole(call.operation, call.body).await
+        } else {
+            parts.bodies.take_question(call.operation, call.body).await
+        }
+    };
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
         operation: call.operation,
@@ -117,11 +130,40 @@ pub(super) async fn send(plan: &Plan, call: PassCall) -> Result<Answer> {
     Ok(Answer::of_store(answer, plan.authority_role))
 }
 
-/// Sends a write, unless the sidecar has lost touch since it began. If that has happened when the
+/// Whether a call has to be in memory before it goes on: what it touches is read from it.
+fn reads_body(parts: &ProxyParts, plan: &Plan, operation: Operation) -> bool {
+    let is_looked_into = plan.follower.is_some() || parts.rehearsal.is_some();
+    is_looked_into && !operation.class().is_read() && operation.has_json_body()
+}
+
+/// Sends a write, through the mirror if there is one, unless the sidecar has lost touch since it began. If that has happened when the
 /// answer comes, nobody is told that it was done: the modes may have changed without us.
-pub(super) async fn send_write(plan: &Plan, call: PassCall, permit: &Permit) -> Result<Answer> {
+pub(super) async fn send_write(
+    parts: &ProxyParts,
+    plan: &Plan,
+    collection: Option<&str>,
+    call: PassCall,
+    permit: &Permit,
+) -> Result<Answer> {
     permit.check()?;
-    let answer = send(plan, call).await?;
+    let answer = match parts.mirrors.of(plan) {
+        None => {
+            let said = parts.rehearsal.as_ref().map(|_| call.body.as_bytes());
+            let operation = call.operation;
+            let answer = send(plan, call).await?;
+            if let (Some(rehearsal), Some(said)) = (&parts.rehearsal, said)
+                && answer.response.status().is_success()
+            {
+                rehearsal.offer(operation, collection, said);
+            }
+            answer
+        }
+        Some(mirror) => {
+            // In a box of its own: most writes go without it.
+            let answer = Box::pin(mirror.send(call, collection)).await?;
+            Answer::of_store(answer, plan.authority_role)
+        }
+    };
     match permit.check() {
         Ok(()) => Ok(answer),
         Err(error) => {

@@ -66,7 +66,7 @@ pub(super) async fn write(
     let cloned = Arc::clone(parts);
     let work = async move {
         let cache = &cloned.cache;
-        let answer = pass::send_write(&plan, call, &permit).await;
+        let answer = pass::send_write(&cloned, &plan, collection.as_deref(), call, &permit).await;
         // The names that are remembered for the modes of single collections are of the cache too.
         if route::moves_names(operation) {
             cache.renew_all();

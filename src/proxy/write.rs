@@ -82,7 +82,8 @@ pub(super) async fn write(
         let (operation, kind) = (call.operation, plan.authority.kind());
         let waits = waits(&call);
         let said = call.body.as_bytes();
-        let answered = pass::send_write(&plan, call, &permit).await;
+        let sent = pass::send_write(&cloned, &plan, collection.as_deref(), call, &permit);
+        let answered = sent.await;
         cache.reckon_write(operation, collection.as_deref(), said.as_deref());
         if let Some(writing) = writing {
             writing

@@ -35,7 +35,7 @@ pub use outside::Outside;
 pub use pgvector::control;
 pub use pgvector::{Lead, MirrorPlan, Outbox, Pgvector, PgvectorSettings, Proposal, propose};
 pub use qdrant::{Qdrant, QdrantSettings};
-pub use rest::Rest;
+pub use rest::{Rest, rehearse};
 pub use vector_size::check_vector_size;
 
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;

@@ -15,6 +15,7 @@ mod recognise;
 pub mod rest;
 mod routes;
 mod split;
+pub mod written;
 
 pub use multipart::{Multipart, MultipartError};
 pub use query::{Params, ReadConsistency, WriteOrdering};

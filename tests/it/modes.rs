@@ -310,9 +310,10 @@ fn an_edited_file_is_asked_for_and_a_hangup_asks_again() {
     });
 }
 
-/// A sidecar between two Qdrants that answer with what they are sent.
+/// A sidecar between two Qdrants that say who they are, in `cutover`. Neither can be
+/// made equal to the other, so the way on is by force.
 async fn between(fence: &str) -> (Folder, Upstream, Upstream, Sidecar) {
-    let (primary, secondary) = (Upstream::echo().await, Upstream::echo().await);
+    let (primary, secondary) = (telling("of primary").await, telling("of secondary").await);
     let folder = Folder::new();
     let mut more = format!("fence_timeout = \"{fence}\"\n");
     writeln!(more, "data_dir = \"{}\"", folder.path().display()).unwrap();
@@ -324,6 +325,7 @@ async fn between(fence: &str) -> (Folder, Upstream, Upstream, Sidecar) {
     .unwrap();
     let sidecar = Sidecar::before(&primary.url(), &more).await;
     sidecar.ask_admin(&put_mode(&wish("dual_write"))).await.ok();
+    sidecar.ask_admin(&put_mode(&wish("cutover"))).await.ok();
     (folder, primary, secondary, sidecar)
 }
 
@@ -349,19 +351,24 @@ fn every_request() -> Vec<(Operation, Ask)> {
 #[test]
 fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
     story(async {
-        let (_folder, primary, secondary, sidecar) = between("6s").await;
+        let (_folder, follower, authority, sidecar) = between("6s").await;
         let sidecar = Arc::new(sidecar);
         let ask = |ask: Ask| {
             let sidecar = Arc::clone(&sidecar);
             task::spawn("ask", async move { sidecar.ask(&ask).await })
         };
-        let before = primary.seen().len();
-        primary.hold_only(|seen| seen.target.contains("tarries"));
+        authority.hold_only(|seen| seen.target.contains("tarries"));
         let slow = ask(Ask::put("/collections/tarries/points", "{}"));
-        primary.saw(before + 1).await;
+        crate::support::until("the slow one has come", async || {
+            authority
+                .seen()
+                .iter()
+                .any(|seen| seen.target.contains("tarries"))
+        })
+        .await;
         let own = Arc::clone(&sidecar);
         let change = task::spawn("change", async move {
-            own.ask_admin(&put_mode(&wish("cutover"))).await
+            own.ask_admin(&put_mode(&wish("secondary_only"))).await
         });
         // Either a probe goes through before the fence is up, or it is held; one after the other.
         loop {
@@ -381,7 +388,7 @@ fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
             seen.insert(operation.as_str());
             if operation.class().is_read() {
                 let answer = sidecar.ask(&request).await;
-                assert_ne!(store(&answer).as_deref(), Some("secondary"), "{operation}");
+                assert_ne!(store(&answer).as_deref(), Some("primary"), "{operation}");
             } else {
                 held.push((operation, ask(request)));
             }
@@ -409,12 +416,12 @@ fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
         };
         let nothing = Vec::<String>::new();
         assert_eq!(
-            (written_to(&primary), written_to(&secondary)),
+            (written_to(&authority), written_to(&follower)),
             (nothing.clone(), nothing)
         );
 
         // The write that was under way ends; whoever was held goes by the mode that came out.
-        primary.release();
+        authority.release();
         slow.await.unwrap().ok();
         let told = change.await.unwrap().ok().json();
         assert!(told["held_ms"].as_u64().unwrap() > 0, "{told}");
@@ -433,10 +440,9 @@ fn the_fence_holds_every_operation_that_is_not_known_to_read_and_no_other() {
 #[test]
 fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
     story(async {
-        let (_folder, primary, _secondary, sidecar) = between("1s").await;
+        let (_folder, _follower, authority, sidecar) = between("1s").await;
         let sidecar = Arc::new(sidecar);
-        let before = primary.seen().len();
-        primary.hold_only(|seen| seen.target.contains("tarries"));
+        authority.hold_only(|seen| seen.target.contains("tarries"));
         let ask = |target: &'static str| {
             let sidecar = Arc::clone(&sidecar);
             task::spawn(
@@ -445,10 +451,16 @@ fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
             )
         };
         let slow = ask("/collections/tarries/points");
-        primary.saw(before + 1).await;
+        crate::support::until("the slow one has come", async || {
+            authority
+                .seen()
+                .iter()
+                .any(|seen| seen.target.contains("tarries"))
+        })
+        .await;
         let own = Arc::clone(&sidecar);
         let change = task::spawn("change", async move {
-            own.ask_admin(&put_mode(&wish("cutover"))).await
+            own.ask_admin(&put_mode(&wish("secondary_only"))).await
         });
         sidecar
             .until_metric("outrigger_mode_held_writes_total", &[], 0.0)
@@ -468,17 +480,21 @@ fn writes_held_for_a_change_that_comes_to_nothing_go_on_in_the_old_mode() {
         for write in writes {
             assert_eq!(
                 store(&write.await.unwrap().ok()).as_deref(),
-                Some("primary")
+                Some("secondary")
             );
         }
         assert!(sidecar.metric("outrigger_mode_held_writes_total", &[]) > 3.0);
         assert_eq!(
             sidecar.metric("outrigger_mode_fence_seconds_count", &[]),
-            1.0
+            // The one into cutover, and this one.
+            2.0
         );
-        primary.release();
+        authority.release();
         slow.await.unwrap().ok();
-        sidecar.ask_admin(&put_mode(&wish("cutover"))).await.ok();
+        sidecar
+            .ask_admin(&put_mode(&wish("secondary_only")))
+            .await
+            .ok();
     });
 }
 

@@ -20,10 +20,10 @@ use tree::File;
 const FLOORS: &[&[&str]] = &[
     &["error", "clock", "task"],
     &["model"],
-    &["config", "metrics", "wire"],
+    &["compare", "config", "metrics", "wire"],
     &["net"],
     &["store", "cache", "journal"],
-    &["mode"],
+    &["mode", "sync"],
     &["proxy"],
     &["admin"],
     &["app"],

@@ -218,6 +218,7 @@ impl Sidecar {
             Arc::clone(&passage),
             name.to_owned(),
             Box::new(|_snapshot| {}),
+            Box::new(|_proposal| Box::pin(std::future::ready(true))),
         );
         let (tasks, (stop, stopped)) = (Group::default(), StopSender::new());
         fleet.join(&tasks, stopped).await.unwrap();

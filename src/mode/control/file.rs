@@ -188,9 +188,7 @@ impl Control for FileControl {
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.decide(move |inner| {
-            inner.keeping(|state, at_ms| {
-                // A file has modes in it, always.
-                state.initialise(&state.table(), "settings", at_ms);
+            inner.keeping(|state, _at_ms| {
                 state.kept.facts.insert(name, value);
             })
         })

@@ -15,6 +15,7 @@
 
 mod file;
 mod memory;
+mod postgres;
 mod record;
 mod state;
 
@@ -28,6 +29,7 @@ use crate::model::Mode;
 
 pub use file::FileControl;
 pub use memory::MemoryControl;
+pub use postgres::PostgresControl;
 
 pub type ControlFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 

@@ -16,7 +16,8 @@ const VERSION: u32 = 1;
 struct Record {
     version: u32,
     epoch: u64,
-    mode: String,
+    /// Absent while none was ever set.
+    mode: Option<String>,
     collections: BTreeMap<String, String>,
     facts: BTreeMap<String, String>,
     history: Vec<Line>,
@@ -42,8 +43,7 @@ struct Versioned {
 }
 
 pub(super) fn write(kept: &Kept) -> Option<Vec<u8>> {
-    let table = kept.table.as_ref()?;
-    let own = table.collections.iter();
+    let own = kept.table.iter().flat_map(|table| &table.collections);
     let lines = kept.history.iter().map(|entry| Line {
         epoch: entry.epoch,
         at_ms: entry.at_ms,
@@ -56,8 +56,11 @@ pub(super) fn write(kept: &Kept) -> Option<Vec<u8>> {
     });
     let record = Record {
         version: VERSION,
-        epoch: table.epoch,
-        mode: table.mode.as_str().to_owned(),
+        epoch: kept.table.as_ref().map_or(0, |table| table.epoch),
+        mode: kept
+            .table
+            .as_ref()
+            .map(|table| table.mode.as_str().to_owned()),
         collections: own
             .map(|(name, mode)| (name.clone(), mode.as_str().to_owned()))
             .collect(),
@@ -95,11 +98,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Kept, String> {
             is_forced: line.forced,
         })
     });
+    let collections = own.collect::<Result<_, String>>()?;
+    let table = record.mode.as_deref().map(mode).transpose()?;
     Ok(Kept {
-        table: Some(Table {
+        table: table.map(|mode| Table {
             epoch: record.epoch,
-            mode: mode(&record.mode)?,
-            collections: own.collect::<Result<_, String>>()?,
+            mode,
+            collections,
         }),
         history: lines.collect::<Result<_, String>>()?,
         facts: record.facts,

@@ -70,6 +70,10 @@ pub struct Change {
     pub to: Box<str>,
     /// The collection whose mode changes; without one, that of all that have none of their own.
     pub scope: Option<Box<str>>,
+    /// Sidecars have to hold their writes for it.
+    pub fenced: bool,
+    /// As it was given.
+    pub detail: Box<str>,
     pub phase: Phase,
     /// It cannot be flipped any more, by nobody.
     pub expired: bool,
@@ -120,6 +124,9 @@ pub struct Wanted<'w> {
     pub from: &'w str,
     pub to: &'w str,
     pub scope: Option<&'w str>,
+    pub fenced: bool,
+    /// What else belongs to it; not looked into.
+    pub detail: &'w str,
     /// As it was seen.
     pub epoch: u64,
     /// The deadline from now.
@@ -209,7 +216,7 @@ impl ControlTables {
             .await
     }
 
-    /// `false` where another change is under way whose deadline is not over, or the epoch is another.
+    /// `false` where another change is under way, or the epoch is another.
     pub async fn begin_change(&self, wanted: Wanted<'_>) -> Result<bool> {
         let mut values = Values::default();
         let epoch = i64::try_from(wanted.epoch).unwrap_or(i64::MAX);
@@ -219,6 +226,8 @@ impl ControlTables {
             values.push(wanted.from.to_owned()),
             values.push(wanted.to.to_owned()),
             values.push(wanted.scope.map(str::to_owned)),
+            wanted.fenced.to_string(),
+            values.push(wanted.detail.to_owned()),
             values.push(epoch),
             interval(wanted.patience, &mut values),
         ];
@@ -227,7 +236,8 @@ impl ControlTables {
     }
 
     /// Puts the new modes in force, under the next epoch. `false`, and nothing has changed, where the
-    /// change is not arming (any more), past its deadline, or where a live sidecar has not armed.
+    /// change is not arming (any more), past its deadline, or where a live sidecar has not armed and has
+    /// to.
     ///
     /// An error that does not know the outcome is answered by `look`: the phase says.
     pub async fn flip(&self, change: &str, modes: &str, history: &[Entry]) -> Result<bool> {
@@ -242,7 +252,7 @@ impl ControlTables {
         self.yes(sql, values).await
     }
 
-    /// A flipped change is over. `false` where it is not there, or not flipped.
+    /// Whether a flipped change is over by now: every live sidecar goes by it, or its time is over.
     pub async fn finish(&self, change: &str) -> Result<bool> {
         let mut values = Values::default();
         let change = values.push(change.to_owned());

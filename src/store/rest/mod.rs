@@ -48,6 +48,8 @@ use crate::store::engine::Engine;
 use crate::task;
 use crate::wire;
 
+pub use updates::rehearse;
+
 pub(crate) use context::{Asked, Reply, Served};
 
 /// A store that answers Qdrant's REST API from an engine.

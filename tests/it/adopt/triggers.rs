@@ -44,7 +44,7 @@ async fn mirrored(scene: &Scene, more: &str) -> Outbox {
         default: true,
         named: BTreeMap::new(),
     };
-    store.mirrored(plan).await.unwrap();
+    store.mirrored(plan, "a", 1).await.unwrap();
     let outbox = store.outbox(1_000_000);
     marks(&outbox).await;
     outbox

@@ -31,6 +31,8 @@ fn wanted(id: &'static str, epoch: u64) -> Wanted<'static> {
         from: "dual_read",
         to: "cutover",
         scope: None,
+        fenced: true,
+        detail: "",
         epoch,
         patience: Duration::from_secs(60),
     }
@@ -135,6 +137,9 @@ fn a_change_whose_deadline_is_over_is_flipped_by_nobody_and_gives_way_to_the_nex
         assert!(!tables.flip("a", "new", &[]).await.unwrap());
         let look = tables.look("").await.unwrap();
         assert_eq!((look.epoch, look.modes.as_deref()), (1, Some("old")));
+        // It is ended by whoever sees that.
+        assert!(!tables.begin_change(wanted("b", 1)).await.unwrap());
+        assert_eq!(tables.abandon("a").await.unwrap(), Some(Phase::Arming));
         assert!(tables.begin_change(wanted("b", 1)).await.unwrap());
         assert!(!tables.flip("a", "new", &[]).await.unwrap());
         assert!(tables.flip("b", "new", &[]).await.unwrap());

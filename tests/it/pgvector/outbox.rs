@@ -89,7 +89,7 @@ fn point(id: u64, color: &str) -> Value {
 /// Points 1 to 6, of which 1 to 3 are red; nothing is waiting.
 async fn painted(scene: &Scene) -> (Sidecar, Outbox) {
     let store = store(scene);
-    store.mirrored(all()).await.unwrap();
+    store.mirrored(all(), "a", 1).await.unwrap();
     let outbox = store.outbox(MANY);
     let sidecar = scene.sidecar().await;
     make(&sidecar, "docs").await;
@@ -655,7 +655,7 @@ fn every_write_that_begins_once_a_collection_is_mirrored_is_marked() {
             })
             .collect();
         let mirrored = async {
-            store.mirrored(all()).await.unwrap();
+            store.mirrored(all(), "a", 1).await.unwrap();
             after.store(true, Ordering::Release);
         };
         let written = async {
@@ -699,7 +699,7 @@ fn while_a_collection_is_not_mirrored_nothing_of_it_is_marked_and_nothing_is_lef
         let store = store(&scene);
         let mut plan = all();
         plan.named.insert("docs".to_owned(), false);
-        store.mirrored(plan.clone()).await.unwrap();
+        store.mirrored(plan.clone(), "a", 1).await.unwrap();
         assert_eq!(triggers().await, both / 2);
         let all_of_it = async || {
             write(
@@ -730,9 +730,9 @@ fn while_a_collection_is_not_mirrored_nothing_of_it_is_marked_and_nothing_is_lef
         assert!(drained(&outbox, "docs").await.is_empty());
         ok(&sidecar, "DELETE", "/collections/later", &Value::Null).await;
         assert_eq!(drained(&outbox, "later").await, ["dropped"]);
-        store.mirrored(MirrorPlan::default()).await.unwrap();
+        store.mirrored(MirrorPlan::default(), "a", 1).await.unwrap();
         assert_eq!(triggers().await, 0);
-        store.mirrored(all()).await.unwrap();
+        store.mirrored(all(), "a", 1).await.unwrap();
         all_of_it().await;
         assert_eq!(drained(&outbox, "docs").await, ["dropped", "schema", "1"]);
     });

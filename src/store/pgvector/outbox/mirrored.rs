@@ -45,25 +45,33 @@ impl Pgvector {
     /// waits for them. So is every change of the catalogue marked. Collections that are made later
     /// are mirrored from their beginning if the plan says so.
     ///
+    /// `by` names the control store that the modes are kept in, and `epoch` is that of the modes
+    /// that ask for this: of one control store, a plan of an earlier epoch than the last is passed
+    /// over, so that a sidecar that is behind cannot switch off what a later one needs.
+    ///
     /// Idempotent and durable. An error leaves some collections as they were, or marked in vain, and
     /// none that is not marked though the plan before and this one say so.
     ///
     /// Cancel safety: it may be carried out in part, as with an error.
-    pub async fn mirrored(&self, plan: MirrorPlan) -> Result<()> {
+    pub async fn mirrored(&self, plan: MirrorPlan, by: &str, epoch: u64) -> Result<()> {
         self.shared.ready().await?;
-        self.shared.plan_mirrors(&plan).await?;
+        self.shared.plan_mirrors(&plan, by, epoch).await?;
         bring_in_line(&self.shared.pool, None).await
     }
 }
 
 impl Shared {
-    async fn plan_mirrors(&self, plan: &MirrorPlan) -> Result<()> {
+    async fn plan_mirrors(&self, plan: &MirrorPlan, by: &str, epoch: u64) -> Result<()> {
         let mut client = self.pool.living(DOING).await?;
         let change = self.change(&mut client).await?;
         change.lock_catalogue().await?;
         // Whoever changes a collection writes this row first and then asks for the plan.
-        let sql = "update qdc.state set mirrored = $1";
-        change.run(sql, &[&plan.default]).await?;
+        let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+        let sql = "update qdc.state set mirrored = $1, mirrored_by = $2, mirrored_epoch = $3 \
+                   where mirrored_by <> $2 or mirrored_epoch <= $3";
+        if change.run(sql, &[&plan.default, &by, &epoch]).await? == 0 {
+            return Ok(());
+        }
         let (names, mirrored): (Vec<&String>, Vec<bool>) = plan.named.iter().unzip();
         change.execute("delete from qdc.mirrored").await?;
         let sql = "insert into qdc.mirrored select * from unnest($1::text[], $2::bool[])";

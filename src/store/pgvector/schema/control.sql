@@ -27,6 +27,10 @@ create table if not exists qd_control.change (
   to_mode text not null,
   -- A collection; null is all that has no mode of its own.
   scope text,
+  -- Whether sidecars have to hold their writes for it.
+  fenced boolean not null,
+  -- What else belongs to it. Not looked into here.
+  detail text not null,
   phase text not null check (phase in ('arming', 'flipped')),
   deadline timestamptz not null,
   started_at timestamptz not null
@@ -73,7 +77,7 @@ create or replace function qd_control.look(_id text) returns text
 language sql volatile as $$
   select json_build_object('epoch', s.epoch, 'modes', s.modes,
     'change', (select json_build_object('id', c.id, 'who', c.who, 'from', c.from_mode,
-        'to', c.to_mode, 'scope', c.scope, 'phase', c.phase,
+        'to', c.to_mode, 'scope', c.scope, 'fenced', c.fenced, 'detail', c.detail, 'phase', c.phase,
         'expired', c.deadline <= clock_timestamp(),
         'left_ms', greatest(0, extract(epoch from c.deadline - clock_timestamp()) * 1000)::int8,
         'age_ms', greatest(0, extract(epoch from clock_timestamp() - c.started_at) * 1000)::int8)
@@ -125,21 +129,21 @@ begin
   return qd_control.look('');
 end $$;
 
--- Whether it was begun: not where another is under way whose time is not over, nor where the caller
--- has seen an older state.
+-- Whether it was begun: not where another is under way, nor where the caller has seen an older
+-- state. One that nobody brings to its end is ended by whoever sees that its time is over.
 create or replace function qd_control.begin_change(_id text, _who text, _from text, _to text,
-  _scope text, _epoch bigint, _patience interval) returns boolean
+  _scope text, _fenced boolean, _detail text, _epoch bigint, _patience interval) returns boolean
 language plpgsql as $$
 begin
   perform qd_control.lock(true);
-  if exists (select 1 from qd_control.change c where c.deadline > clock_timestamp())
+  if exists (select 1 from qd_control.change c)
      or not exists (select 1 from qd_control.state s where s.epoch = _epoch) then
     return false;
   end if;
-  delete from qd_control.change;
-  insert into qd_control.change (id, who, from_mode, to_mode, scope, phase, deadline, started_at)
-    values (_id, _who, _from, _to, _scope, 'arming', clock_timestamp() + _patience,
-      clock_timestamp());
+  insert into qd_control.change (id, who, from_mode, to_mode, scope, fenced, detail, phase,
+      deadline, started_at)
+    values (_id, _who, _from, _to, _scope, _fenced, _detail, 'arming',
+      clock_timestamp() + _patience, clock_timestamp());
   -- Those that are long gone are of no interest any more.
   delete from qd_control.sidecars where lease_until < clock_timestamp() - interval '1 day';
   perform qd_control.tell();
@@ -147,15 +151,15 @@ begin
 end $$;
 
 -- Whether the new modes are in force now: not past the deadline, and not while a sidecar lives that
--- has not armed.
+-- has not armed, if it has to.
 create or replace function qd_control.flip(_id text, _modes text, _history json) returns boolean
 language plpgsql as $$
 begin
   perform qd_control.lock(true);
   update qd_control.change set phase = 'flipped'
     where id = _id and phase = 'arming' and deadline > clock_timestamp()
-    and not exists (select 1 from qd_control.sidecars s
-      where s.lease_until > clock_timestamp() and s.armed_change is distinct from _id);
+    and not (fenced and exists (select 1 from qd_control.sidecars s
+      where s.lease_until > clock_timestamp() and s.armed_change is distinct from _id));
   if not found then
     return false;
   end if;
@@ -168,15 +172,19 @@ begin
   return true;
 end $$;
 
+-- Whether it is finished by now: not while a sidecar lives that does not go by the new modes, as
+-- long as its time is not over.
 create or replace function qd_control.finish(_id text) returns boolean
 language plpgsql as $$
 begin
   perform qd_control.lock(true);
-  delete from qd_control.change where id = _id and phase = 'flipped';
+  delete from qd_control.change where id = _id and phase = 'flipped'
+    and (deadline <= clock_timestamp() or not exists (select 1 from qd_control.sidecars s
+      where s.lease_until > clock_timestamp() and s.flipped_change is distinct from _id));
   if found then
     perform qd_control.tell();
   end if;
-  return found;
+  return not exists (select 1 from qd_control.change c where c.id = _id);
 end $$;
 
 -- The phase in which the change was found; null where it is not there. One that was flipped stays.

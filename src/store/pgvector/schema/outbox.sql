@@ -9,6 +9,9 @@
 -- have `cid` 0 and a name.
 
 alter table qdc.state add column if not exists mirrored boolean not null default false;
+-- Who said so, and at which epoch of theirs: one who is behind is not heeded.
+alter table qdc.state add column if not exists mirrored_by text not null default '';
+alter table qdc.state add column if not exists mirrored_epoch bigint not null default 0;
 
 -- The collections for which something else holds than `qdc.state` says, be they there or not.
 create table if not exists qdc.mirrored (

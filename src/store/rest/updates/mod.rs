@@ -5,6 +5,9 @@
 //! received: what is wrong with the request itself it hears, what the write then met it does not.
 
 mod lower;
+mod rehearse;
+
+pub use rehearse::rehearse;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,472 @@
+//! Sync, put together: a direction each way, who keeps its marks, and what the modes have to know
+//! of it.
+//!
+//! The rule that keeps marks whole: a follower is never followed with before the marks of its
+//! authority are made (`to_be_followed`, and at the start `begin`), and marks go on being made
+//! until every sidecar goes by a mode without it. PostgreSQL is told with the epoch of the modes
+//! that ask for it, so that a sidecar that is behind cannot switch off what a later one needs.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::deeds::{Facts, YES};
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::error::{Error, Result};
+use crate::journal::{Found, Journal, JournalSettings};
+use crate::metrics::Metrics;
+use crate::mode::control::{Control, Proposal};
+use crate::mode::{Drain, Fleet, ModeFuture, Readiness, Router, Standing, Table};
+use crate::model::{Mode, Role, StoreKind};
+use crate::proxy::Mirrors;
+use crate::store::{MirrorPlan, Pgvector};
+use crate::sync::{
+    Direction, DirectionSettings, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox, Way,
+};
+use crate::task::{Group, Phase, Stop};
+
+/// Past so many marks of a collection it is compared whole instead.
+const MARKS_MAX: u64 = 1_000_000;
+/// How often it is looked whether marks have been worked off.
+const LOOK: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_secs(1);
+/// The name under which the control store says who it is.
+const CONTROL_ID: &str = "control_id";
+
+/// What sync is made from.
+pub(super) struct Parts<'p> {
+    pub(super) settings: &'p Settings,
+    pub(super) router: &'p Arc<Router>,
+    pub(super) control: &'p Arc<dyn Control>,
+    pub(super) pgvector: &'p [(Role, Arc<Pgvector>)],
+    pub(super) metrics: &'p Metrics,
+    pub(super) clock: &'p Clock,
+}
+
+/// The sidecars that go by the same modes, once this one has joined them.
+type Joined = Arc<OnceLock<Arc<Fleet>>>;
+
+/// Both directions, and what keeps them in step with the modes.
+pub(super) struct Following {
+    router: Arc<Router>,
+    control: Arc<dyn Control>,
+    mirrors: Mirrors,
+    pgvector: Vec<(Role, Arc<Pgvector>)>,
+    fleet: Joined,
+    /// Other modes are in force.
+    swapped: Notify,
+    /// Whether PostgreSQL makes the marks that the modes ask for.
+    are_marked: watch::Sender<bool>,
+    /// A journal that was not there, or could not be read: which and why.
+    lost: Vec<(Role, &'static str)>,
+}
+
+impl Following {
+    /// Blocks: journals are read.
+    pub(super) fn build(parts: &Parts<'_>) -> Result<Arc<Self>> {
+        let are_marked = watch::Sender::new(parts.pgvector.is_empty());
+        let fleet = Joined::default();
+        let mut mirrors = Mirrors::default();
+        let mut lost = Vec::new();
+        if parts.settings.secondary.is_some() {
+            for role in Role::BOTH {
+                let (mirror, found) = mirror(parts, role, &are_marked, &fleet)?;
+                lost.extend(found.map(|why| (role, why)));
+                match role {
+                    Role::Primary => mirrors.primary = Some(Arc::new(mirror)),
+                    Role::Secondary => mirrors.secondary = Some(Arc::new(mirror)),
+                }
+            }
+        }
+        Ok(Arc::new(Self {
+            router: Arc::clone(parts.router),
+            control: Arc::clone(parts.control),
+            mirrors,
+            pgvector: parts.pgvector.to_vec(),
+            fleet,
+            swapped: Notify::new(),
+            are_marked,
+            lost,
+        }))
+    }
+
+    pub(super) fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
+    }
+
+    /// Other modes are in force.
+    pub(super) fn swapped(&self) {
+        self.swapped.notify_one();
+    }
+
+    /// Begins to mirror by the modes in force.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        fleet: &Arc<Fleet>,
+        tasks: &Group,
+        stop: &Stop,
+    ) -> Result<()> {
+        drop(self.fleet.set(Arc::clone(fleet)));
+        if self.mirrors.primary.is_none() {
+            return Ok(());
+        }
+        if let Err(error) = self.settle().await {
+            warn!(error = %error.chain(), "mirrored writes wait until PostgreSQL marks them");
+        }
+        self.own_up().await?;
+        self.spawn(tasks, stop, "mirror-modes", |own| async move {
+            own.keep_in_step().await;
+        });
+        for role in Role::BOTH {
+            let Some(mirror) = self.mirrors.from(role) else {
+                continue;
+            };
+            let direction = Arc::clone(mirror.direction());
+            self.spawn(tasks, stop, "mirror", |_| async move {
+                direction.drain().await;
+            });
+            let direction = Arc::clone(mirror.direction());
+            self.spawn(tasks, stop, "sweep", |_| async move {
+                direction.sweep().await;
+            });
+        }
+        Ok(())
+    }
+
+    fn spawn<W: Future<Output = ()> + Send + 'static>(
+        self: &Arc<Self>,
+        tasks: &Group,
+        stop: &Stop,
+        name: &'static str,
+        work: impl FnOnce(Arc<Self>) -> W,
+    ) {
+        let (work, mut stop) = (work(Arc::clone(self)), stop.clone());
+        tasks.spawn(name, async move {
+            tokio::select! {
+                () = stop.reached(Phase::Ending) => (),
+                () = work => (),
+            }
+        });
+    }
+
+    /// A direction that is followed and whose marks are not all there is compared whole.
+    async fn own_up(&self) -> Result<()> {
+        let snapshot = self.router.snapshot();
+        for role in Role::BOTH {
+            let Some(mirror) = self.mirrors.from(role) else {
+                continue;
+            };
+            if !snapshot.follows_from(role) {
+                continue;
+            }
+            let ledger = mirror.direction().ledger();
+            let fact = format!("followed_from_{role}");
+            if self.control.fact(&fact).await?.is_none() {
+                ledger.want_sweep(None, NEVER_COMPARED).await?;
+                self.control.put_fact(&fact, YES).await?;
+            } else if let Some((_, why)) = self.lost.iter().find(|(of, _)| *of == role) {
+                error!(authority = %role, "{why}; everything is compared");
+                ledger.want_sweep(None, why).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn keep_in_step(&self) {
+        loop {
+            if *self.are_marked.borrow() {
+                self.swapped.notified().await;
+            }
+            if let Err(error) = self.settle().await {
+                warn!(error = %error.chain(), "PostgreSQL was not told what to mark; it is told again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Has PostgreSQL make the marks that the modes in force ask for.
+    async fn settle(&self) -> Result<()> {
+        if self.pgvector.is_empty() {
+            return Ok(());
+        }
+        // What comes in the meantime is found out the next time.
+        let snapshot = self.router.snapshot();
+        let id = self.control_id().await?;
+        for (role, store) in &self.pgvector {
+            let plan = plan(snapshot.table(), *role);
+            store.mirrored(plan, &id, snapshot.epoch()).await?;
+        }
+        self.are_marked.send_replace(true);
+        Ok(())
+    }
+
+    /// Epochs of one control store are not those of another.
+    async fn control_id(&self) -> Result<String> {
+        if let Some(id) = self.control.fact(CONTROL_ID).await? {
+            return Ok(id);
+        }
+        let id = format!("{:016x}", rand::random::<u64>());
+        self.control.put_fact(CONTROL_ID, &id).await?;
+        // Somebody else may have been as early.
+        Ok(self.control.fact(CONTROL_ID).await?.unwrap_or(id))
+    }
+
+    /// The direction in which a collection is mirrored now.
+    fn direction(&self, collection: Option<&str>) -> Option<&Arc<Direction>> {
+        let snapshot = self.router.snapshot();
+        let plan = snapshot.plan(collection);
+        plan.follower.as_ref()?;
+        Some(self.mirrors.from(plan.authority_role)?.direction())
+    }
+
+    /// Whether marks of this name are among those asked about.
+    fn is_asked(&self, asked: Option<&str>, name: &str) -> bool {
+        match asked {
+            Some(asked) => asked == name,
+            None => !self.router.snapshot().has_own(name),
+        }
+    }
+
+    async fn waiting(&self, direction: &Direction, collection: Option<&str>) -> Result<u64> {
+        let backlog = direction.ledger().backlog().await?;
+        let asked = backlog
+            .iter()
+            .filter(|(name, _)| self.is_asked(collection, name));
+        Ok(asked.map(|(_, of)| of.marks).sum())
+    }
+
+    /// Whether nothing waits, now or in a moment.
+    async fn is_drained(&self, direction: &Direction, collection: Option<&str>) -> bool {
+        let until = Instant::now() + LOOK * 2;
+        loop {
+            let waiting = self.waiting(direction, collection).await;
+            if waiting.is_ok_and(|count| count == 0) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK / 4).await;
+        }
+    }
+
+    /// Whether this sidecar may say that it is armed: its own marks are worked off. Those in
+    /// PostgreSQL are everybody's, and whoever leads the change sees to them.
+    pub(super) async fn is_done(&self, proposal: &Proposal) -> bool {
+        let stays = proposal.from.authority() == proposal.to.authority();
+        if stays && proposal.is_forced {
+            return true;
+        }
+        let name = proposal.collection.as_deref();
+        let Some(direction) = self.direction(name) else {
+            return true;
+        };
+        if !direction.ledger().others_may_drain() {
+            return true;
+        }
+        let is_sound = proposal.is_forced
+            || self
+                .standing(name)
+                .await
+                .is_ok_and(|of| of.sweeps.is_empty() && of.dead_letters == 0);
+        is_sound && self.is_drained(direction, name).await
+    }
+}
+
+/// The dry run, where it is asked for and there is a store to hold writes against.
+pub(super) fn rehearsal(
+    settings: &Settings,
+    router: &Router,
+    metrics: &Metrics,
+    (tasks, stop): (&Group, &Stop),
+) -> Option<Arc<Rehearsal>> {
+    let follower = router.stores().secondary.as_ref()?;
+    let patience = settings.secondary.as_ref()?.read_timeout;
+    settings.mirror.dry_run.then(|| {
+        let metrics = metrics.sync.clone();
+        Rehearsal::start(Arc::clone(follower), patience, metrics, tasks, stop)
+    })
+}
+
+/// What a store in this role has to mark.
+fn plan(table: &Table, role: Role) -> MirrorPlan {
+    let is_followed = |mode: Mode| mode.authority() == role && mode.follower().is_some();
+    let own = table.collections.iter();
+    MirrorPlan {
+        default: is_followed(table.mode),
+        named: own
+            .map(|(name, mode)| (name.clone(), is_followed(*mode)))
+            .collect(),
+    }
+}
+
+fn mirror(
+    parts: &Parts<'_>,
+    role: Role,
+    are_marked: &watch::Sender<bool>,
+    fleet: &Joined,
+) -> Result<(Mirror, Option<&'static str>)> {
+    let stores = parts.router.stores();
+    let lacks = || Error::settings("mirroring needs two stores");
+    let authority = stores.get(role).ok_or_else(lacks)?;
+    let follower = stores.get(role.other()).ok_or_else(lacks)?;
+    let mut lost = None;
+    let (ledger, way): (Arc<dyn Ledger>, Way) = match authority.kind() {
+        StoreKind::Pgvector => {
+            let of = parts.pgvector.iter().find(|(of, _)| *of == role);
+            let (_, store) = of.ok_or_else(lacks)?;
+            let outbox = SharedOutbox::new(store.outbox(MARKS_MAX));
+            (Arc::new(outbox), Way::Outbox(are_marked.subscribe()))
+        }
+        StoreKind::Qdrant | StoreKind::Embedded => {
+            let folder = journal_folder(&parts.settings.data_dir, role);
+            let settings = JournalSettings {
+                doubt: match authority.kind() {
+                    // What it has begun has ended when this process has.
+                    StoreKind::Embedded => Duration::ZERO,
+                    StoreKind::Qdrant | StoreKind::Pgvector => parts.settings.mirror.doubt,
+                },
+                ..JournalSettings::default()
+            };
+            let opened = Journal::open(&folder, settings, parts.clock)?;
+            match &opened.found {
+                Found::Whole => (),
+                Found::Fresh => lost = Some("the journal of writes was not there"),
+                Found::Broken(why) => {
+                    error!(folder = %folder.display(), %why, "the journal of writes is damaged");
+                }
+            }
+            let journal = opened.journal;
+            (
+                Arc::clone(&journal) as Arc<dyn Ledger>,
+                Way::Journal(journal),
+            )
+        }
+    };
+    let of = |role: Role| parts.settings.store(role);
+    let patience = [role, role.other()].into_iter().filter_map(of);
+    let patience = patience.map(|of: &config::Store| of.read_timeout).max();
+    let (router, fleet) = (Arc::clone(parts.router), Arc::clone(fleet));
+    let direction = Direction::new(DirectionSettings {
+        authority: Arc::clone(authority),
+        follower: Arc::clone(follower),
+        ledger,
+        deeds: Arc::new(Facts::new(parts.control, role.other())),
+        patience: patience.unwrap_or(Duration::from_secs(60)),
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.sync.clone(),
+        follows: Box::new(move |collection| {
+            let snapshot = router.snapshot();
+            if collection == crate::sync::WHOLE_STORE {
+                return snapshot.follows_from(role);
+            }
+            snapshot.plan(Some(collection)).is_followed_from(role)
+        }),
+        is_settled: Box::new(move || {
+            let look = fleet.get().and_then(|fleet| fleet.looks().borrow().clone());
+            look.is_some_and(|look| look.change.is_none())
+        }),
+    });
+    let ids_max = parts.settings.filter_write_max_ids;
+    let waits_for_both = parts.settings.mirror.ack == config::Ack::Both;
+    let mirror = Mirror::new(Arc::new(direction), way, ids_max, waits_for_both);
+    Ok((mirror, lost))
+}
+
+fn journal_folder(data_dir: &Path, role: Role) -> std::path::PathBuf {
+    data_dir.join("journal").join(role.as_str())
+}
+
+impl Readiness for Following {
+    fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
+        Box::pin(async move {
+            let Some(direction) = self.direction(collection) else {
+                return Ok(Standing::default());
+            };
+            let ledger = direction.ledger();
+            let (sweeps, dead) = (ledger.sweeps().await?, ledger.dead_count().await?);
+            let is_asked = |name: Option<&str>| match (collection, name) {
+                (_, None) => true,
+                (asked, Some(name)) => self.is_asked(asked, name),
+            };
+            let sweeps = sweeps
+                .iter()
+                .filter(|due| is_asked(due.collection.as_deref()));
+            let reasons = sweeps.map(|due| {
+                let whose = due.collection.as_deref().unwrap_or("all collections");
+                format!("{whose}: {}", due.reason)
+            });
+            let dead = dead.iter().filter(|(name, _)| is_asked(Some(name)));
+            Ok(Standing {
+                waiting: self.waiting(direction, collection).await?,
+                sweeps: reasons.collect(),
+                dead_letters: dead.map(|(_, count)| count).sum(),
+                validation: None,
+            })
+        })
+    }
+
+    fn to_be_followed<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        follower: Role,
+    ) -> ModeFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let authority = follower.other();
+            let snapshot = self.router.snapshot();
+            let Some(mirror) = self.mirrors.from(authority) else {
+                return Ok(());
+            };
+            let ledger = mirror.direction().ledger();
+            if !snapshot.follows_from(authority) {
+                // What is left from an earlier time says nothing any more.
+                ledger.forget().await?;
+            }
+            if let Some((_, store)) = self.pgvector.iter().find(|(role, _)| *role == authority) {
+                let mut plan = plan(snapshot.table(), authority);
+                match collection {
+                    None => plan.default = true,
+                    Some(name) => drop(plan.named.insert(name.to_owned(), true)),
+                }
+                let id = self.control_id().await?;
+                store.mirrored(plan, &id, snapshot.epoch() + 1).await?;
+            }
+            // Where one has followed the other until now, the fence sees to it that they are equal.
+            if snapshot.plan(collection).follower.is_none() {
+                ledger.want_sweep(collection, NEVER_COMPARED).await?;
+            }
+            let fact = format!("followed_from_{authority}");
+            self.control.put_fact(&fact, YES).await?;
+            info!(%follower, collection = collection.unwrap_or("*"), "a store is to be followed");
+            Ok(())
+        })
+    }
+}
+
+impl Drain for Following {
+    fn drain<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        most: u64,
+        until: Instant,
+    ) -> ModeFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let Some(direction) = self.direction(collection) else {
+                return Ok(0);
+            };
+            loop {
+                direction.ledger().poke();
+                let waiting = self.waiting(direction, collection).await?;
+                if waiting <= most || Instant::now() >= until {
+                    return Ok(waiting);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+    }
+}

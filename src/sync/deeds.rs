@@ -1,0 +1,94 @@
+//! What this mechanism has made at the follower, and what it may therefore undo.
+//!
+//! A follower may be somebody's who keeps more there than what is mirrored. So a collection of it
+//! is deleted only where it is known to be ours: made here, or once found equal to the authority's
+//! of that name. What is known is durable (`Deeds`). Where the authority's collection was deleted
+//! and its mark is lost, or was made again with other vectors, ours goes too; what is not ours
+//! stays, and a person is told.
+
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::direction::Direction;
+use super::ledger::Told;
+use super::schema::{self, Brought};
+use crate::error::Result;
+
+/// Which collections of the follower are ours. Durable.
+pub trait Deeds: Send + Sync {
+    fn is_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
+
+    fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()>;
+}
+
+impl Direction {
+    /// Makes the collection at the follower what it is at the authority. Where that cannot be, why.
+    /// A new one that may lack points is to be swept.
+    pub(super) async fn bring_along(&self, collection: &str) -> Result<Option<Box<str>>> {
+        let (blocked, is_new) = self.bring_to_sweep(collection).await?;
+        if is_new {
+            let description = schema::describe(&self.authority, collection).await?;
+            let points = description.as_ref().map(|of| &of["points_count"]);
+            if points.and_then(Value::as_u64) != Some(0) {
+                // Only what is marked would come, and there may be more.
+                let reason = "it was not at the follower";
+                self.ledger.want_sweep(Some(collection), reason).await?;
+            }
+        }
+        Ok(blocked)
+    }
+
+    /// The same, for whoever compares it next. Also whether it is a new one.
+    pub(super) async fn bring_to_sweep(
+        &self,
+        collection: &str,
+    ) -> Result<(Option<Box<str>>, bool)> {
+        let (authority, follower) = (&self.authority, &self.follower);
+        let mut brought = schema::bring(authority, follower, collection).await?;
+        if let Brought::Blocked(why) = &brought
+            && self.deeds.is_ours(collection).await?
+        {
+            warn!(collection, %why, "it was made again as another; what the follower had goes");
+            schema::drop_collection(follower, collection).await?;
+            brought = schema::bring(authority, follower, collection).await?;
+        }
+        match brought {
+            Brought::Alike | Brought::Gone => Ok((None, false)),
+            Brought::Blocked(why) => Ok((Some(why), false)),
+            Brought::Made => {
+                self.deeds.set_ours(collection, true).await?;
+                Ok((None, true))
+            }
+        }
+    }
+
+    /// Deletes at the follower what has gone at the authority, and brings along what is there by
+    /// now. Where that cannot be, why.
+    pub(super) async fn replace(&self, collection: &str) -> Result<Option<Box<str>>> {
+        schema::drop_collection(&self.follower, collection).await?;
+        self.deeds.set_ours(collection, false).await?;
+        self.bring_along(collection).await
+    }
+
+    /// Deletes the follower's collections that are ours and that the authority has not.
+    pub(super) async fn drop_strangers(&self) -> Result<()> {
+        let there = schema::collections(&self.follower).await?;
+        for stranger in there.iter().filter(|name| (self.follows)(name)) {
+            // Looked at anew: it may have been made since the sweep began.
+            if schema::describe(&self.authority, stranger).await?.is_some() {
+                continue;
+            }
+            if self.deeds.is_ours(stranger).await? {
+                info!(collection = %stranger, "the authority has it no more; the follower deletes it");
+                schema::drop_collection(&self.follower, stranger).await?;
+                self.deeds.set_ours(stranger, false).await?;
+            } else {
+                warn!(
+                    collection = %stranger,
+                    "the follower has a collection that the authority has not; it is left alone"
+                );
+            }
+        }
+        Ok(())
+    }
+}

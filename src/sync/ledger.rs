@@ -1,0 +1,237 @@
+//! What keeps the marks of one direction: the outbox of a PostgreSQL, or a journal of our own.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::error::Result;
+use crate::journal::Journal;
+use crate::model::{Backlog, Batch, DeadLetter, Mark, Subject, SweepDue};
+use crate::store::{Lead, Outbox};
+
+pub type Told<'a, T> = BoxFuture<'a, Result<T>>;
+
+/// Marks, durable.
+///
+/// A mark that was made is given by `take` until it is cleared, whatever happens to the process.
+/// Clearing takes away only what was taken: a mark made anew in between stays. Calls run in
+/// parallel; futures may be dropped, what they were to do may then be done or not.
+pub trait Ledger: Send + Sync {
+    /// Durable when it returns.
+    fn mark<'a>(&'a self, collection: &'a str, subjects: &'a [Subject]) -> Told<'a, ()>;
+
+    /// Removes nothing: the same is given again until it is cleared.
+    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>>;
+
+    fn clear<'a>(&'a self, collection: &'a str, marks: &'a [Mark]) -> Told<'a, ()>;
+
+    /// Writes under way count. A collection that is not named has nothing waiting.
+    fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>>;
+
+    fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()>;
+
+    fn dead<'a>(&'a self, collection: Option<&'a str>, max: usize) -> Told<'a, Vec<DeadLetter>>;
+
+    fn dead_count(&self) -> Told<'_, Vec<(Box<str>, u64)>>;
+
+    /// Dead letters become marks again. Returns how many.
+    fn revive<'a>(&'a self, collection: Option<&'a str>) -> Told<'a, u64>;
+
+    /// Durable when it returns.
+    fn want_sweep<'a>(&'a self, collection: Option<&'a str>, reason: &'a str) -> Told<'a, ()>;
+
+    fn sweeps(&self) -> Told<'_, Vec<SweepDue>>;
+
+    /// Takes the wish away, unless it has been renewed since.
+    fn swept<'a>(&'a self, due: &'a SweepDue) -> Told<'a, ()>;
+
+    /// Everything: the direction was not followed until now.
+    fn forget(&self) -> Told<'_, ()>;
+
+    /// Waits until there may be something to take that was not there before, at most so long.
+    fn woken(&self, within: Duration) -> BoxFuture<'_, ()>;
+
+    /// There may be something new that this process made elsewhere.
+    fn poke(&self);
+
+    /// Whether another process may work off marks of the same collections at the same time.
+    fn others_may_drain(&self) -> bool;
+
+    /// Whether this process is to work the marks off now. Where several share a ledger, one is.
+    fn leads(&self) -> Told<'_, bool>;
+}
+
+impl Ledger for Journal {
+    fn mark<'a>(&'a self, collection: &'a str, subjects: &'a [Subject]) -> Told<'a, ()> {
+        Box::pin(self.mark(collection, subjects))
+    }
+
+    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>> {
+        Box::pin(self.take(marks_max))
+    }
+
+    fn clear<'a>(&'a self, collection: &'a str, marks: &'a [Mark]) -> Told<'a, ()> {
+        Box::pin(self.clear(collection, marks))
+    }
+
+    fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>> {
+        Box::pin(self.backlog())
+    }
+
+    fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()> {
+        Box::pin(self.bury(letters))
+    }
+
+    fn dead<'a>(&'a self, collection: Option<&'a str>, max: usize) -> Told<'a, Vec<DeadLetter>> {
+        Box::pin(self.dead(collection, max))
+    }
+
+    fn dead_count(&self) -> Told<'_, Vec<(Box<str>, u64)>> {
+        Box::pin(self.dead_count())
+    }
+
+    fn revive<'a>(&'a self, collection: Option<&'a str>) -> Told<'a, u64> {
+        Box::pin(self.revive(collection))
+    }
+
+    fn want_sweep<'a>(&'a self, collection: Option<&'a str>, reason: &'a str) -> Told<'a, ()> {
+        Box::pin(self.want_sweep(collection, reason))
+    }
+
+    fn sweeps(&self) -> Told<'_, Vec<SweepDue>> {
+        Box::pin(self.sweeps())
+    }
+
+    fn swept<'a>(&'a self, due: &'a SweepDue) -> Told<'a, ()> {
+        Box::pin(self.swept(due))
+    }
+
+    fn forget(&self) -> Told<'_, ()> {
+        Box::pin(self.forget())
+    }
+
+    fn woken(&self, within: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            drop(tokio::time::timeout(within, self.woken()).await);
+        })
+    }
+
+    /// Whatever makes marks in a journal wakes it.
+    fn poke(&self) {}
+
+    /// Other sidecars over the same stores have journals of their own.
+    fn others_may_drain(&self) -> bool {
+        true
+    }
+
+    fn leads(&self) -> Told<'_, bool> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+}
+
+/// The outbox of a PostgreSQL, with the right to work it off.
+pub struct SharedOutbox {
+    outbox: Outbox,
+    lead: Mutex<Option<Lead>>,
+    /// When it was last asked for in vain.
+    refused: Mutex<Option<Instant>>,
+}
+
+/// How often the lead is asked for.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+impl SharedOutbox {
+    pub fn new(outbox: Outbox) -> Self {
+        Self {
+            outbox,
+            lead: Mutex::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    async fn take_lead(&self) -> Result<bool> {
+        if self.lead.lock().as_ref().is_some_and(Lead::is_held) {
+            return Ok(true);
+        }
+        let refused = *self.refused.lock();
+        if refused.is_some_and(|at| at.elapsed() < ASK_EVERY) {
+            return Ok(false);
+        }
+        *self.refused.lock() = Some(Instant::now());
+        let lead = self.outbox.try_lead().await?;
+        let is_ours = lead.is_some();
+        *self.lead.lock() = lead;
+        Ok(is_ours)
+    }
+}
+
+impl Ledger for SharedOutbox {
+    fn mark<'a>(&'a self, collection: &'a str, subjects: &'a [Subject]) -> Told<'a, ()> {
+        Box::pin(self.outbox.mark(collection, subjects))
+    }
+
+    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>> {
+        Box::pin(self.outbox.take(marks_max))
+    }
+
+    fn clear<'a>(&'a self, collection: &'a str, marks: &'a [Mark]) -> Told<'a, ()> {
+        Box::pin(self.outbox.clear(collection, marks))
+    }
+
+    fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>> {
+        Box::pin(self.outbox.backlog())
+    }
+
+    fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()> {
+        Box::pin(self.outbox.bury(letters))
+    }
+
+    fn dead<'a>(&'a self, collection: Option<&'a str>, max: usize) -> Told<'a, Vec<DeadLetter>> {
+        Box::pin(self.outbox.dead(collection, max))
+    }
+
+    fn dead_count(&self) -> Told<'_, Vec<(Box<str>, u64)>> {
+        Box::pin(async { Ok(self.outbox.dead_count().await?.into_iter().collect()) })
+    }
+
+    fn revive<'a>(&'a self, collection: Option<&'a str>) -> Told<'a, u64> {
+        Box::pin(self.outbox.revive(collection))
+    }
+
+    fn want_sweep<'a>(&'a self, collection: Option<&'a str>, reason: &'a str) -> Told<'a, ()> {
+        Box::pin(self.outbox.want_sweep(collection, reason))
+    }
+
+    fn sweeps(&self) -> Told<'_, Vec<SweepDue>> {
+        Box::pin(self.outbox.sweeps())
+    }
+
+    fn swept<'a>(&'a self, due: &'a SweepDue) -> Told<'a, ()> {
+        Box::pin(self.outbox.swept(due))
+    }
+
+    fn forget(&self) -> Told<'_, ()> {
+        Box::pin(self.outbox.forget())
+    }
+
+    fn woken(&self, within: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            drop(tokio::time::timeout(within, self.outbox.woken()).await);
+        })
+    }
+
+    fn poke(&self) {
+        self.outbox.poke();
+    }
+
+    /// One has the lead; who has lost it finds out late.
+    fn others_may_drain(&self) -> bool {
+        false
+    }
+
+    fn leads(&self) -> Told<'_, bool> {
+        Box::pin(self.take_lead())
+    }
+}

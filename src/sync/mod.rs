@@ -1,0 +1,38 @@
+//! Sync: the one mechanism that makes the follower equal the authority.
+//!
+//! A write at the authority leaves marks (`ledger`); a drainer takes them, reads at the authority
+//! what is there now, and puts that at the follower (`drain`, `apply`, `schema`). State is copied,
+//! never operations, so marks may come twice and in any order, a hot point's hundred writes are one
+//! copy, and a backfill (`sweep` marks what differs) cannot overwrite a newer write or bring back a
+//! deleted point: nothing is ever written that was not read after the mark.
+//!
+//! What must never happen: a mark cleared whose change the follower lacks; a client that waits for
+//! the follower, unless it asked to (`mirror.ack = "both"`).
+
+mod apply;
+mod calls;
+mod deeds;
+mod direction;
+mod drain;
+mod gates;
+mod ledger;
+mod mirror;
+mod names;
+mod peer;
+mod rehearsal;
+mod resolve;
+mod schema;
+mod state;
+mod sweep;
+
+pub use deeds::Deeds;
+pub use direction::{Direction, DirectionSettings};
+pub use ledger::{Ledger, SharedOutbox, Told};
+pub use mirror::{Mirror, WHOLE_STORE, Way};
+pub use peer::Peer;
+pub use rehearsal::{Reason, Rehearsal, Rehearsed};
+pub use state::{Blocked, Report};
+pub use sweep::NEVER_COMPARED;
+
+#[cfg(test)]
+mod tests;

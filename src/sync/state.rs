@@ -1,0 +1,103 @@
+//! How a direction is doing, for whoever asks.
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::drain::Blocks;
+use crate::model::{Backlog, SweepDue};
+
+/// A collection that cannot be mirrored as things are.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    pub collection: Box<str>,
+    pub reason: Box<str>,
+}
+
+/// A sweep under way.
+#[derive(Clone, Debug, Default)]
+pub struct Sweeping {
+    pub collection: Box<str>,
+    pub compared: u64,
+    pub differing: u64,
+}
+
+/// All that is known of a direction.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub backlog: Vec<(Box<str>, Backlog)>,
+    pub dead: Vec<(Box<str>, u64)>,
+    pub sweeps: Vec<SweepDue>,
+    pub sweeping: Option<Sweeping>,
+    pub blocked: Vec<Blocked>,
+    /// Why nothing goes on at present.
+    pub failing: Option<String>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    failing: Mutex<Option<String>>,
+    blocks: Mutex<Blocks>,
+    sweeping: Mutex<Option<Sweeping>>,
+    looked: Mutex<Option<Instant>>,
+}
+
+impl State {
+    /// Whether this is news.
+    pub(super) fn failed(&self, why: Option<String>) -> bool {
+        let mut failing = self.failing.lock();
+        let is_news = failing.is_none() && why.is_some();
+        *failing = why;
+        is_news
+    }
+
+    pub(super) fn failing(&self) -> Option<String> {
+        self.failing.lock().clone()
+    }
+
+    /// Whether this is news.
+    pub(super) fn block(&self, collection: &str, why: &str, until: Instant) -> bool {
+        self.blocks.lock().put(collection, why, until)
+    }
+
+    pub(super) fn unblock(&self, collection: &str) {
+        self.blocks.lock().take(collection);
+    }
+
+    /// Lets go of those of which nothing waits any more.
+    pub(super) fn unblock_all_but(&self, backlog: &[(Box<str>, Backlog)]) {
+        let waits = |name: &str| backlog.iter().any(|(waiting, _)| &**waiting == name);
+        self.blocks.lock().keep(waits);
+    }
+
+    pub(super) fn is_blocked(&self, collection: &str, now: Instant) -> bool {
+        self.blocks.lock().holds(collection, now)
+    }
+
+    pub(super) fn blocked(&self) -> Vec<Blocked> {
+        let blocks = self.blocks.lock();
+        let all = blocks.all().map(|(collection, reason)| Blocked {
+            collection: collection.into(),
+            reason: reason.into(),
+        });
+        all.collect()
+    }
+
+    pub(super) fn sweeping(&self) -> Option<Sweeping> {
+        self.sweeping.lock().clone()
+    }
+
+    pub(super) fn sweeps(&self, now: Option<Sweeping>) {
+        *self.sweeping.lock() = now;
+    }
+
+    /// Whether it is time for a look that is taken once in `every`.
+    pub(super) fn is_time(&self, every: std::time::Duration) -> bool {
+        let mut looked = self.looked.lock();
+        let now = Instant::now();
+        if looked.is_some_and(|at| now - at < every) {
+            return false;
+        }
+        *looked = Some(now);
+        true
+    }
+}

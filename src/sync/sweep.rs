@@ -1,0 +1,242 @@
+//! The full sweep: both stores are read in the order of their ids, and what differs is marked.
+//!
+//! It writes nothing itself: the drainer looks again at the authority before it writes or deletes,
+//! so a point that was written between the two looks costs a copy and no more. A sweep is owed
+//! until it has ended, and one that was asked for anew meanwhile is owed again.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tracing::{error, info, warn};
+
+use super::direction::Direction;
+use super::mirror::WHOLE_STORE;
+use super::peer::{Page, Peer, Said};
+use super::schema;
+use super::state::Sweeping;
+use crate::compare::same_point;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::model::{PointKey, Subject, SweepDue};
+
+/// Points of one page.
+const PAGE: usize = 256;
+/// More marks than this wait: the sweep waits too.
+const WAITING_MAX: u64 = 20_000;
+const LOOK: Duration = Duration::from_secs(1);
+/// A sweep that is asked for by a write may be found needless when the write has ended.
+const SETTLED_MS: u64 = 2000;
+/// The reason of a direction that was never followed before. What has to be copied may be large:
+/// it is begun when somebody says so, unless it is small.
+pub const NEVER_COMPARED: &str = "never compared";
+const UNASKED_POINTS_MAX: u64 = 10_000;
+
+impl Direction {
+    /// Sweeps what is due until it is dropped.
+    ///
+    /// Cancel safety: safe. A sweep that was begun is begun again.
+    pub async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match self.sweep_once().await {
+                Ok(()) => (),
+                Err(error) => {
+                    warn!(error = %error.chain(), "a sweep was not finished; it is begun again");
+                    tokio::time::sleep(LOOK * 5).await;
+                }
+            }
+            self.state.sweeps(None);
+        }
+    }
+
+    /// Carries out what is due, if anything may be begun.
+    pub(super) async fn sweep_once(&self) -> Result<()> {
+        // Before all go by the mode that mirrors, some may write without a mark.
+        if !(self.follows)(WHOLE_STORE) || !(self.is_settled)() || !self.ledger.leads().await? {
+            return Ok(());
+        }
+        let dues = self.ledger.sweeps().await?;
+        let all_wait = dues.iter().any(|due| due.collection.is_none());
+        let now = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
+        for due in &dues {
+            // One of all will do for each.
+            let is_covered = all_wait && due.collection.is_some();
+            let is_new = now.saturating_sub(due.since_ms) < SETTLED_MS;
+            if is_covered || is_new || !self.may_begin(due).await? {
+                continue;
+            }
+            self.carry_out(due).await?;
+            for done in &dues {
+                if due.collection.is_none() || due.collection == done.collection {
+                    self.ledger.swept(done).await?;
+                }
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    async fn may_begin(&self, due: &SweepDue) -> Result<bool> {
+        if !due.reason.starts_with(NEVER_COMPARED) {
+            return Ok(true);
+        }
+        let mut points = 0;
+        for collection in self.swept_collections(due).await? {
+            let description = schema::describe(&self.authority, &collection).await?;
+            points += description.unwrap_or_default()["points_count"]
+                .as_u64()
+                .unwrap_or(0);
+        }
+        Ok(points <= UNASKED_POINTS_MAX)
+    }
+
+    async fn swept_collections(&self, due: &SweepDue) -> Result<Vec<String>> {
+        let mut names = match &due.collection {
+            Some(collection) => vec![collection.to_string()],
+            None => schema::collections(&self.authority).await?,
+        };
+        names.retain(|name| (self.follows)(name));
+        Ok(names)
+    }
+
+    async fn carry_out(&self, due: &SweepDue) -> Result<()> {
+        let names = self.swept_collections(due).await?;
+        info!(collections = names.len(), reason = %due.reason, "a sweep begins");
+        let mut failure = None;
+        for collection in &names {
+            // One that cannot be swept holds up no other.
+            if let Err(error) = self.sweep_collection(collection).await {
+                failure = Some(error);
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if due.collection.is_none() {
+            self.drop_strangers().await?;
+        }
+        info!(collections = names.len(), "a sweep has ended");
+        Ok(())
+    }
+
+    async fn sweep_collection(&self, collection: &str) -> Result<()> {
+        if let (Some(why), _) = self.bring_to_sweep(collection).await? {
+            error!(collection, %why, "a collection cannot be swept");
+            return Err(blocked(collection, &why));
+        }
+        schema::aliases(&self.authority, &self.follower).await?;
+        let mut sweeping = Sweeping {
+            collection: collection.into(),
+            ..Sweeping::default()
+        };
+        let mut here = Side::new(&self.authority, collection);
+        let mut there = Side::new(&self.follower, collection);
+        let mut differing = Vec::new();
+        loop {
+            let (one, other) = (here.head().await?, there.head().await?);
+            let differs = match (one, other) {
+                (None, None) => break,
+                (Some((id, _)), None) => {
+                    here.step();
+                    Some(id)
+                }
+                (None, Some((id, _))) => {
+                    there.step();
+                    Some(id)
+                }
+                (Some((one, first)), Some((other, second))) => {
+                    let differs = if one != other {
+                        Some(one.min(other))
+                    } else if same_point(&first, &second) {
+                        None
+                    } else {
+                        Some(one)
+                    };
+                    if one <= other {
+                        here.step();
+                    }
+                    if other <= one {
+                        there.step();
+                    }
+                    differs
+                }
+            };
+            sweeping.compared += 1;
+            if let Some(id) = differs {
+                sweeping.differing += 1;
+                differing.push(Subject::Point(id));
+            }
+            if differing.len() >= PAGE {
+                self.ledger.mark(collection, &differing).await?;
+                differing.clear();
+                self.wait_for_room().await?;
+            }
+            if sweeping.compared.is_multiple_of(PAGE as u64) {
+                self.state.sweeps(Some(sweeping.clone()));
+            }
+        }
+        if !differing.is_empty() {
+            self.ledger.mark(collection, &differing).await?;
+        }
+        self.deeds.set_ours(collection, true).await?;
+        let (compared, differing) = (sweeping.compared, sweeping.differing);
+        info!(collection, compared, differing, "a collection was swept");
+        Ok(())
+    }
+
+    async fn wait_for_room(&self) -> Result<()> {
+        while self.waiting(None).await? > WAITING_MAX {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
+fn blocked(collection: &str, why: &str) -> Error {
+    let doing = format!("bring collection {collection} to the follower: {why}");
+    Error::new(ErrorKind::Conflict, Origin::Proxy, Retry::Safe, doing)
+}
+
+/// The points of one store, one after the other.
+struct Side<'p> {
+    peer: &'p Peer,
+    collection: &'p str,
+    page: VecDeque<(PointKey, Box<RawValue>)>,
+    /// Where the next page begins; `None` at first and at the end.
+    next: Option<PointKey>,
+    is_last: bool,
+}
+
+impl<'p> Side<'p> {
+    fn new(peer: &'p Peer, collection: &'p str) -> Self {
+        Self {
+            peer,
+            collection,
+            page: VecDeque::new(),
+            next: None,
+            is_last: false,
+        }
+    }
+
+    async fn head(&mut self) -> Result<Option<(PointKey, String)>> {
+        while self.page.is_empty() && !self.is_last {
+            let page = match self.peer.page(self.collection, self.next, PAGE).await? {
+                Said::Done(page) => page,
+                Said::NoCollection => Page {
+                    points: Vec::new(),
+                    next: None,
+                },
+                Said::Refused(why) => return Err(blocked(self.collection, &why)),
+            };
+            self.is_last = page.next.is_none();
+            self.next = page.next;
+            self.page = page.points.into();
+        }
+        let head = self.page.front();
+        Ok(head.map(|(id, raw)| (*id, raw.get().to_owned())))
+    }
+
+    fn step(&mut self) {
+        self.page.pop_front();
+    }
+}
