@@ -239,7 +239,7 @@ impl Side {
 /// What both sidecars are told. What fails is given up soon, and tried again soon.
 fn shared(stores: &[Store], control: &str, redis: &str) -> String {
     let mut toml = format!(
-        "mode = \"primary_only\"\nfence_timeout = \"1s\"\ncontrol.url = \"{control}\"\n\
+        "mode = \"primary_only\"\nfence_timeout = \"1s\"\nmirror.doubt = \"1s\"\ncontrol.url = \"{control}\"\n\
          cache.enabled = true\ncache.settle_ms = 5\ncache.ttl = \"20ms\"\n\
          cache.redis_url = \"{redis}\"\nlog.format = \"json\"\n"
     );
