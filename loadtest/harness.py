@@ -315,6 +315,17 @@ def find_binaries(*, build, want_outrigger=True, outrigger=None, floor=None):
     return Binaries(found["floor"], found.get("outrigger"))
 
 
+def find_outrigger(given, *, build):
+    """The sidecar alone, built when no path was given for it."""
+    given = given or os.environ.get("OUTRIGGER_BINARY")
+    if build and not given:
+        build_release(["outrigger"])
+    path = Path(given or built_path("outrigger")).absolute()
+    if not os.access(path, os.X_OK):
+        raise Failure(f"{path} is not a program that can be run; leave out --no-build")
+    return path
+
+
 def built_path(name):
     return target_folder() / "release" / {"outrigger": "outrigger", "floor": "examples/floor"}[name]
 
