@@ -50,7 +50,14 @@ class Postgres:
 
     def start(self):
         self.child = self.running.start("postgres", self.line)
-        harness.wait_for_port(self.port, self.child)
+        # It listens before it answers: what was killed is recovered first.
+        harness.wait_until(self.answers, self.child, "answer")
+
+    def answers(self):
+        try:
+            return self.ask("select 1") == "1"
+        except Failure:
+            return False
 
     def command(self, program, *words):
         change = ["setpriv", f"--reuid={self.user}", "--regid=nogroup", "--clear-groups"]

@@ -297,3 +297,11 @@ def heading(what):
     load = os.getloadavg()[0]
     busy = "; other work was running when this began" if load > 0.7 else ""
     return f"{what}, {os.cpu_count()} processors; load of the machine {load:.1f}{busy}"
+
+
+def keep(running, folder):
+    """The logs of a run that failed."""
+    os.makedirs(folder, exist_ok=True)
+    for log in running.folder.glob("*.log"):
+        with open(os.path.join(folder, log.name), "wb") as kept:
+            kept.write(log.read_bytes())

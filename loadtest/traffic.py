@@ -16,12 +16,14 @@ import json
 import math
 import multiprocessing
 import random
+import signal
 import threading
 import time
 import traceback
 import uuid
 from dataclasses import dataclass, field
 
+from harness import Failure
 from stores import VECTOR_DIFFERENCE_MAX, quantile
 
 GROUPS = 5
@@ -88,7 +90,7 @@ class Client:
         self.unknown = set()
         self.version = 0
         self.last_write = 0.0
-        self.audited = -1
+        self.audited = 0
         self.outcome = Outcome()
 
     # --- The loop
@@ -98,7 +100,7 @@ class Client:
         due = time.monotonic() + self.dice.random() * interval
         while not self.shared.stop.wait(max(0.0, due - time.monotonic())):
             phase = self.shared.phase.value
-            name = self.choose(phase)
+            name = self.choose()
             began = time.monotonic()
             self.step(name)
             now = time.monotonic()
@@ -110,9 +112,10 @@ class Client:
         self.outcome.unknown = {self.ids[key] for key in self.unknown}
         return self.outcome
 
-    def choose(self, phase):
-        if self.audited < phase:
-            self.audited = phase
+    def choose(self):
+        wanted = self.shared.audit.value
+        if self.audited < wanted:
+            self.audited = wanted
             return "audit"
         if len(self.points) < KEYS // 3:
             return "upsert"
@@ -384,18 +387,21 @@ class Shared:
 
     def __init__(self, context):
         self.stop, self.phase = context.Event(), context.Value("i", 0)
-        self.troubles = context.Value("i", 0)
+        self.audit = context.Value("i", 0)
+        self.troubles, self.ready = context.Value("i", 0), context.Value("i", 0)
+        self.go = context.Event()
 
 
 def work(plan, process, shared, pipe):
     from qdrant_client import QdrantClient
 
     # Ctrl-C is for the program that started us.
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     clients = [QdrantClient(url=f"http://127.0.0.1:{port}") for port in plan.ports]
+    with shared.ready.get_lock():
+        shared.ready.value += 1
+    shared.go.wait()
     outcomes = []
 
     def one(number):
@@ -427,8 +433,10 @@ class Traffic:
         self.processes = []
         self.began = self.ended = 0.0
 
-    def start(self):
-        self.began = time.monotonic()
+    def start(self, seconds_max=120):
+        """Returns when all clients are there and begin."""
+        import qdrant_client  # noqa: F401 (once, and not in every process)
+
         for number in range(self.plan.processes):
             ours, theirs = self.context.Pipe(duplex=False)
             process = self.context.Process(
@@ -437,11 +445,23 @@ class Traffic:
             process.start()
             theirs.close()
             self.processes.append((process, ours))
+        deadline = time.monotonic() + seconds_max
+        while self.shared.ready.value < self.plan.processes:
+            if time.monotonic() > deadline:
+                raise Failure(f"the clients were not ready within {seconds_max} s")
+            time.sleep(0.05)
+        self.shared.go.set()
+        self.began = time.monotonic()
 
     def phase(self, name):
         self.names.append(name)
         with self.shared.phase.get_lock():
             self.shared.phase.value = len(self.names) - 1
+
+    def audit(self):
+        """Has every client read all that it owns, as its next request."""
+        with self.shared.audit.get_lock():
+            self.shared.audit.value += 1
 
     def troubles(self):
         return self.shared.troubles.value
@@ -449,6 +469,7 @@ class Traffic:
     def finish(self, seconds_max=60):
         """Lets what is under way end; what all clients saw, as one."""
         self.shared.stop.set()
+        self.shared.go.set()
         self.ended = time.monotonic()
         whole, deadline = Outcome(), time.monotonic() + seconds_max
         for process, pipe in self.processes:
