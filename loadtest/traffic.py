@@ -510,7 +510,8 @@ def slowest(calls, *, writes):
 
 def table(names, calls):
     """Lines: requests, and p50, p99 and the longest of writes and reads, by phase."""
-    yield f"  {'':30}{'requests':>9}{'writes: p50':>13}{'p99':>8}{'longest':>9}{'reads: p50':>13}{'p99':>8}{'longest':>9}"
+    figures = lambda what: f"{what + ': p50':>13}{'p99':>8}{'longest':>9}"
+    yield f"  {'':30}{'requests':>9}{figures('writes')}{figures('reads')}"
     merged = {}
     for phase, name, _, seconds in calls:
         label = names[phase] if phase < len(names) else "?"

@@ -73,7 +73,8 @@ function everything(store) {
     const body = JSON.stringify({ limit: 1000, with_payload: true, offset });
     const url = `${PROXY_URL}/collections/${COLLECTION}/points/scroll`;
     const answer = http.post(url, body, { headers: HEADERS });
-    check(answer, { "read from the store that was meant": () => answer.headers["X-Outrigger-Store"] === store });
+    const from = answer.headers["X-Outrigger-Store"];
+    check(from, { "read from the store that was meant": () => from === store });
     const page = answer.json("result");
     found.push(...page.points.map((point) => [point.id, point.payload.version]));
     offset = page.next_page_offset;
