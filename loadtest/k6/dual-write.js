@@ -20,7 +20,7 @@ export const options = {
       executor: "constant-arrival-rate",
       rate: Number(__ENV.RATE || 200),
       duration: __ENV.DURATION || "20s",
-      preAllocatedVUs: Number(__ENV.VUS || 60),
+      preAllocatedVUs: Number(__ENV.VUS || 100),
       gracefulStop: "10s",
       exec: "traffic",
     },

@@ -32,7 +32,7 @@ export const options = {
       rate: Number(__ENV.RATE || 200),
       duration: `${SECONDS}s`,
       // Each holds one request while writes are held.
-      preAllocatedVUs: Number(__ENV.VUS || 60),
+      preAllocatedVUs: Number(__ENV.VUS || 100),
       gracefulStop: "10s",
       exec: "traffic",
     },
