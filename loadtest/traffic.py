@@ -504,8 +504,11 @@ def is_write(name):
     return name in WRITES
 
 
-def slowest(calls, *, writes):
-    return max((seconds for _, name, _, seconds in calls if is_write(name) == writes), default=0.0)
+def slowest(names, calls, *, writes):
+    """Milliseconds of the slowest call, what it was and when, in words."""
+    ours = [call for call in calls if is_write(call[1]) == writes]
+    phase, name, _, seconds = max(ours, key=lambda call: call[3], default=(0, "none", 0.0, 0.0))
+    return f"{1000 * seconds:.0f} ms ({name}, {names[phase]})"
 
 
 def table(names, calls):
