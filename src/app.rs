@@ -8,6 +8,7 @@
 mod deeds;
 mod ears;
 mod modes;
+mod readiness;
 mod stores;
 mod sync;
 
@@ -29,6 +30,7 @@ use crate::metrics::{ListenerMetrics, Metrics};
 use crate::mode::{Changer, Fleet};
 use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls};
 use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
+use crate::stage::Stages;
 use crate::store::{Embedded, check_vector_size};
 use crate::task::{Group, Phase, Stop, StopSender};
 use ears::Ears;
@@ -55,6 +57,8 @@ pub struct Running {
     grace: Duration,
     embedded: Vec<Arc<Embedded>>,
     changer: Arc<Changer>,
+    #[cfg(any(debug_assertions, feature = "testing"))]
+    stages: Stages,
 }
 
 /// How long the desk's own connections may take to end.
@@ -104,6 +108,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     }
     let passage = modes::passage(&settings, control.as_ref(), &metrics);
     modes::show(&metrics, &router.snapshot());
+    let stages = Stages::default();
     let following = sync::Following::build(&sync::Parts {
         settings: &settings,
         router: &router,
@@ -111,6 +116,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         pgvector: &pgvector,
         metrics: &metrics,
         clock: &clock,
+        stages: &stages,
     })?;
     let fleet = Fleet::new(
         control,
@@ -127,6 +133,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         tasks: &desk_tasks,
         stop: &desk_stop,
         following: Arc::clone(&following),
+        stages: &stages,
     };
     let changer = changing.join().await?;
     let mode = router.snapshot().table().mode;
@@ -222,6 +229,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
         grace,
         embedded,
         changer,
+        #[cfg(any(debug_assertions, feature = "testing"))]
+        stages,
     })
 }
 
@@ -263,6 +272,12 @@ impl Running {
     /// What the modes are changed with.
     pub fn changer(&self) -> &Arc<Changer> {
         &self.changer
+    }
+
+    /// Where a test may have it stop.
+    #[cfg(any(debug_assertions, feature = "testing"))]
+    pub fn stages(&self) -> &Stages {
+        &self.stages
     }
 
     /// What is alive, by name; for tests that count leaks.

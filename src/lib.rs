@@ -5,15 +5,15 @@
 //! on floors and name only floors below their own (`tests/tidy` keeps it so):
 //!
 //! ```text
-//! cli                             words typed by a person
-//! app                             the only file that knows every concrete type
-//! admin                           the operator's desk
-//! proxy                           whole journeys
-//! mode  sync                      decisions about two stores
-//! net  store  cache  journal      organs; strangers to one another, but that a store may use net
-//! compare  config  metrics  wire      instruments; no sockets, no tasks
-//! model                           nouns of the domain
-//! error  clock  task              ground
+//! cli                              words typed by a person
+//! app                              the only file that knows every concrete type
+//! admin                            the operator's desk
+//! proxy                            whole journeys
+//! mode  sync                       decisions about two stores
+//! net  store  cache  journal       organs; strangers to one another, but that a store may use net
+//! compare  config  metrics  wire   instruments; no sockets, no tasks
+//! model                            nouns of the domain
+//! error  clock  task  stage        ground
 //! ```
 
 pub mod admin;
@@ -30,6 +30,7 @@ pub mod mode;
 pub mod model;
 pub mod net;
 pub mod proxy;
+pub mod stage;
 pub mod store;
 pub mod sync;
 pub mod task;

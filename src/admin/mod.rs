@@ -116,9 +116,12 @@ impl Desk {
     ) -> Option<Result<serde_json::Value>> {
         let mirrors = &self.mirrors;
         match (method, path) {
-            (&Method::GET, "/api/sync") => {
-                Some(sync::state(mirrors, &self.router, self.rehearsal.as_deref()).await)
-            }
+            (&Method::GET, "/api/sync") => Some(Ok(sync::state(
+                mirrors,
+                &self.router,
+                self.rehearsal.as_deref(),
+            )
+            .await)),
             (&Method::GET, "/api/sync/dead") => Some(sync::dead(mirrors, query).await),
             (&Method::POST, "/api/sync/retry") => Some(sync::retry(mirrors, query).await),
             (&Method::POST, "/api/sync/sweep") => {

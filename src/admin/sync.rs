@@ -19,14 +19,16 @@ pub(super) async fn state(
     mirrors: &Mirrors,
     router: &Router,
     rehearsal: Option<&Rehearsal>,
-) -> Result<Value> {
+) -> Value {
     let mut directions = Vec::new();
     for authority in [Role::Primary, Role::Secondary] {
         if let Some(mirror) = mirrors.from(authority) {
             let direction = mirror.direction();
-            let report = direction.report().await?;
             let is_followed = router.snapshot().follows_from(authority);
-            directions.push(told(authority, is_followed, &report));
+            directions.push(match direction.report().await {
+                Ok(report) => told(authority, is_followed, &report),
+                Err(error) => unknown(authority, is_followed, &error),
+            });
         }
     }
     let in_sync = directions
@@ -34,7 +36,7 @@ pub(super) async fn state(
         .filter(|of| of["followed"] == json!(true))
         .all(|of| of["in_sync"] == json!(true));
     let dry_run = rehearsal.map(|rehearsal| rehearsed(&rehearsal.so_far()));
-    Ok(json!({ "in_sync": in_sync, "directions": directions, "dry_run": dry_run }))
+    json!({ "in_sync": in_sync, "directions": directions, "dry_run": dry_run })
 }
 
 fn rehearsed(of: &Rehearsed) -> Value {
@@ -51,6 +53,18 @@ fn rehearsed(of: &Rehearsed) -> Value {
         "refused": of.refused,
         "unchecked": of.unchecked,
         "reasons": reasons.collect::<Vec<_>>(),
+    })
+}
+
+/// The marks are kept by a store that does not answer.
+fn unknown(authority: Role, is_followed: bool, error: &Error) -> Value {
+    json!({
+        "authority": authority.as_str(),
+        "follower": authority.other().as_str(),
+        "followed": is_followed,
+        "in_sync": !is_followed,
+        "waiting": null,
+        "failing": error.chain(),
     })
 }
 

@@ -20,6 +20,7 @@ use crate::mode::{
 };
 use crate::model::{Mode, Role, StoreKind};
 use crate::net;
+use crate::stage::Stages;
 use crate::store::control::{ControlSettings, ControlTables};
 use crate::task::{self, Group, Stop};
 
@@ -203,6 +204,7 @@ pub(super) struct Changing<'a> {
     pub(super) tasks: &'a Group,
     pub(super) stop: &'a Stop,
     pub(super) following: Arc<Following>,
+    pub(super) stages: &'a Stages,
 }
 
 impl Changing<'_> {
@@ -224,6 +226,7 @@ impl Changing<'_> {
             self.settings.fence_timeout,
             Box::new(hindrance),
             self.tasks.clone(),
+            self.stages.clone(),
         ))
     }
 }

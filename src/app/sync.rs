@@ -12,31 +12,35 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::deeds::{Facts, YES};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::journal::{Found, Journal, JournalSettings};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SyncMetrics};
 use crate::mode::control::{Control, Proposal};
-use crate::mode::{Drain, Fleet, ModeFuture, Readiness, Router, Standing, Table};
+use crate::mode::{Fleet, Readiness as _, Router, Table};
 use crate::model::{Mode, Role, StoreKind};
 use crate::proxy::Mirrors;
+use crate::stage::Stages;
 use crate::store::{MirrorPlan, Pgvector};
 use crate::sync::{
     Direction, DirectionSettings, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox, Way,
+    hand_over,
 };
 use crate::task::{Group, Phase, Stop};
 
 /// Past so many marks of a collection it is compared whole instead.
 const MARKS_MAX: u64 = 1_000_000;
 /// How often it is looked whether marks have been worked off.
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The name under which the control store says who it is.
 const CONTROL_ID: &str = "control_id";
+/// Why everything is compared where marks are lost.
+const LOST: &str = "the journal of writes was not there";
 
 /// What sync is made from.
 pub(super) struct Parts<'p> {
@@ -46,6 +50,7 @@ pub(super) struct Parts<'p> {
     pub(super) pgvector: &'p [(Role, Arc<Pgvector>)],
     pub(super) metrics: &'p Metrics,
     pub(super) clock: &'p Clock,
+    pub(super) stages: &'p Stages,
 }
 
 /// The sidecars that go by the same modes, once this one has joined them.
@@ -53,17 +58,16 @@ type Joined = Arc<OnceLock<Arc<Fleet>>>;
 
 /// Both directions, and what keeps them in step with the modes.
 pub(super) struct Following {
-    router: Arc<Router>,
-    control: Arc<dyn Control>,
-    mirrors: Mirrors,
-    pgvector: Vec<(Role, Arc<Pgvector>)>,
+    pub(super) router: Arc<Router>,
+    pub(super) control: Arc<dyn Control>,
+    pub(super) mirrors: Mirrors,
+    pub(super) pgvector: Vec<(Role, Arc<Pgvector>)>,
+    metrics: SyncMetrics,
     fleet: Joined,
     /// Other modes are in force.
     swapped: Notify,
     /// Whether PostgreSQL makes the marks that the modes ask for.
     are_marked: watch::Sender<bool>,
-    /// A journal that was not there, or could not be read: which and why.
-    lost: Vec<(Role, &'static str)>,
 }
 
 impl Following {
@@ -72,11 +76,9 @@ impl Following {
         let are_marked = watch::Sender::new(parts.pgvector.is_empty());
         let fleet = Joined::default();
         let mut mirrors = Mirrors::default();
-        let mut lost = Vec::new();
         if parts.settings.secondary.is_some() {
             for role in Role::BOTH {
-                let (mirror, found) = mirror(parts, role, &are_marked, &fleet)?;
-                lost.extend(found.map(|why| (role, why)));
+                let mirror = mirror(parts, role, &are_marked, &fleet)?;
                 match role {
                     Role::Primary => mirrors.primary = Some(Arc::new(mirror)),
                     Role::Secondary => mirrors.secondary = Some(Arc::new(mirror)),
@@ -88,10 +90,10 @@ impl Following {
             control: Arc::clone(parts.control),
             mirrors,
             pgvector: parts.pgvector.to_vec(),
+            metrics: parts.metrics.sync.clone(),
             fleet,
             swapped: Notify::new(),
             are_marked,
-            lost,
         }))
     }
 
@@ -121,6 +123,17 @@ impl Following {
         self.own_up().await?;
         self.spawn(tasks, stop, "mirror-modes", |own| async move {
             own.keep_in_step().await;
+        });
+        self.spawn(tasks, stop, "mirror-left", |own| async move {
+            loop {
+                if let Err(error) = own.hand_over().await {
+                    warn!(error = %error.chain(), "marks of another mode are not handed over yet");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        self.spawn(tasks, stop, "mirror-lag", |own| async move {
+            own.tell_lag().await;
         });
         for role in Role::BOTH {
             let Some(mirror) = self.mirrors.from(role) else {
@@ -161,17 +174,39 @@ impl Following {
             let Some(mirror) = self.mirrors.from(role) else {
                 continue;
             };
+            let ledger = mirror.direction().ledger();
+            let dues = ledger.sweeps().await?;
+            let lost = dues.iter().find(|due| *due.reason == *LOST);
             if !snapshot.follows_from(role) {
+                // There were no marks to lose.
+                if let Some(due) = lost {
+                    ledger.swept(due).await?;
+                }
                 continue;
             }
-            let ledger = mirror.direction().ledger();
             let fact = format!("followed_from_{role}");
             if self.control.fact(&fact).await?.is_none() {
                 ledger.want_sweep(None, NEVER_COMPARED).await?;
                 self.control.put_fact(&fact, YES).await?;
-            } else if let Some((_, why)) = self.lost.iter().find(|(of, _)| *of == role) {
-                error!(authority = %role, "{why}; everything is compared");
-                ledger.want_sweep(None, why).await?;
+            } else if lost.is_some() {
+                error!(authority = %role, "{LOST}; everything is compared");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left in the journal of a store that only follows now.
+    async fn hand_over(&self) -> Result<()> {
+        for role in Role::BOTH {
+            let (left, taking) = (self.mirrors.from(role), self.mirrors.from(role.other()));
+            if let (Some(left), Some(taking)) = (left, taking) {
+                let snapshot = self.router.snapshot();
+                let is_followed = |name: &str| {
+                    let plan = snapshot.plan(Some(name));
+                    plan.is_followed_from(role.other())
+                };
+                let (left, taking) = (left.direction().ledger(), taking.direction().ledger());
+                hand_over(&**left, &**taking, is_followed).await?;
             }
         }
         Ok(())
@@ -185,6 +220,36 @@ impl Following {
             if let Err(error) = self.settle().await {
                 warn!(error = %error.chain(), "PostgreSQL was not told what to mark; it is told again");
                 tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Tells the metrics how far the followers are behind, whether or not they answer.
+    async fn tell_lag(&self) {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let snapshot = self.router.snapshot();
+            let (mut backlog, mut dead) = (Vec::new(), 0);
+            let mut is_known = true;
+            for role in Role::BOTH {
+                let Some(mirror) = self.mirrors.from(role) else {
+                    continue;
+                };
+                if !snapshot.follows_from(role) {
+                    continue;
+                }
+                let ledger = mirror.direction().ledger();
+                match (ledger.backlog().await, ledger.dead_count().await) {
+                    (Ok(waiting), Ok(refused)) => {
+                        backlog.extend(waiting);
+                        dead += refused.iter().map(|(_, count)| count).sum::<u64>();
+                    }
+                    // The marks are where the authority is; what was told last stands.
+                    (Err(_), _) | (_, Err(_)) => is_known = false,
+                }
+            }
+            if is_known {
+                self.metrics.lag(&backlog, dead);
             }
         }
     }
@@ -206,7 +271,7 @@ impl Following {
     }
 
     /// Epochs of one control store are not those of another.
-    async fn control_id(&self) -> Result<String> {
+    pub(super) async fn control_id(&self) -> Result<String> {
         if let Some(id) = self.control.fact(CONTROL_ID).await? {
             return Ok(id);
         }
@@ -217,7 +282,7 @@ impl Following {
     }
 
     /// The direction in which a collection is mirrored now.
-    fn direction(&self, collection: Option<&str>) -> Option<&Arc<Direction>> {
+    pub(super) fn direction(&self, collection: Option<&str>) -> Option<&Arc<Direction>> {
         let snapshot = self.router.snapshot();
         let plan = snapshot.plan(collection);
         plan.follower.as_ref()?;
@@ -225,14 +290,18 @@ impl Following {
     }
 
     /// Whether marks of this name are among those asked about.
-    fn is_asked(&self, asked: Option<&str>, name: &str) -> bool {
+    pub(super) fn is_asked(&self, asked: Option<&str>, name: &str) -> bool {
         match asked {
             Some(asked) => asked == name,
             None => !self.router.snapshot().has_own(name),
         }
     }
 
-    async fn waiting(&self, direction: &Direction, collection: Option<&str>) -> Result<u64> {
+    pub(super) async fn waiting(
+        &self,
+        direction: &Direction,
+        collection: Option<&str>,
+    ) -> Result<u64> {
         let backlog = direction.ledger().backlog().await?;
         let asked = backlog
             .iter()
@@ -294,7 +363,7 @@ pub(super) fn rehearsal(
 }
 
 /// What a store in this role has to mark.
-fn plan(table: &Table, role: Role) -> MirrorPlan {
+pub(super) fn plan(table: &Table, role: Role) -> MirrorPlan {
     let is_followed = |mode: Mode| mode.authority() == role && mode.follower().is_some();
     let own = table.collections.iter();
     MirrorPlan {
@@ -310,12 +379,11 @@ fn mirror(
     role: Role,
     are_marked: &watch::Sender<bool>,
     fleet: &Joined,
-) -> Result<(Mirror, Option<&'static str>)> {
+) -> Result<Mirror> {
     let stores = parts.router.stores();
     let lacks = || Error::settings("mirroring needs two stores");
     let authority = stores.get(role).ok_or_else(lacks)?;
     let follower = stores.get(role.other()).ok_or_else(lacks)?;
-    let mut lost = None;
     let (ledger, way): (Arc<dyn Ledger>, Way) = match authority.kind() {
         StoreKind::Pgvector => {
             let of = parts.pgvector.iter().find(|(of, _)| *of == role);
@@ -325,7 +393,10 @@ fn mirror(
         }
         StoreKind::Qdrant | StoreKind::Embedded => {
             let folder = journal_folder(&parts.settings.data_dir, role);
+            // Whether there should have been one is found out later (`own_up`), and may be by the
+            // next process.
             let settings = JournalSettings {
+                fresh: Some(LOST),
                 doubt: match authority.kind() {
                     // What it has begun has ended when this process has.
                     StoreKind::Embedded => Duration::ZERO,
@@ -334,12 +405,8 @@ fn mirror(
                 ..JournalSettings::default()
             };
             let opened = Journal::open(&folder, settings, parts.clock)?;
-            match &opened.found {
-                Found::Whole => (),
-                Found::Fresh => lost = Some("the journal of writes was not there"),
-                Found::Broken(why) => {
-                    error!(folder = %folder.display(), %why, "the journal of writes is damaged");
-                }
+            if let Found::Broken(why) = &opened.found {
+                error!(folder = %folder.display(), %why, "the journal of writes is damaged");
             }
             let journal = opened.journal;
             (
@@ -371,102 +438,18 @@ fn mirror(
             let look = fleet.get().and_then(|fleet| fleet.looks().borrow().clone());
             look.is_some_and(|look| look.change.is_none())
         }),
+        stages: parts.stages.clone(),
     });
     let ids_max = parts.settings.filter_write_max_ids;
     let waits_for_both = parts.settings.mirror.ack == config::Ack::Both;
-    let mirror = Mirror::new(Arc::new(direction), way, ids_max, waits_for_both);
-    Ok((mirror, lost))
+    Ok(Mirror::new(
+        Arc::new(direction),
+        way,
+        ids_max,
+        waits_for_both,
+    ))
 }
 
 fn journal_folder(data_dir: &Path, role: Role) -> std::path::PathBuf {
     data_dir.join("journal").join(role.as_str())
-}
-
-impl Readiness for Following {
-    fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
-        Box::pin(async move {
-            let Some(direction) = self.direction(collection) else {
-                return Ok(Standing::default());
-            };
-            let ledger = direction.ledger();
-            let (sweeps, dead) = (ledger.sweeps().await?, ledger.dead_count().await?);
-            let is_asked = |name: Option<&str>| match (collection, name) {
-                (_, None) => true,
-                (asked, Some(name)) => self.is_asked(asked, name),
-            };
-            let sweeps = sweeps
-                .iter()
-                .filter(|due| is_asked(due.collection.as_deref()));
-            let reasons = sweeps.map(|due| {
-                let whose = due.collection.as_deref().unwrap_or("all collections");
-                format!("{whose}: {}", due.reason)
-            });
-            let dead = dead.iter().filter(|(name, _)| is_asked(Some(name)));
-            Ok(Standing {
-                waiting: self.waiting(direction, collection).await?,
-                sweeps: reasons.collect(),
-                dead_letters: dead.map(|(_, count)| count).sum(),
-                validation: None,
-            })
-        })
-    }
-
-    fn to_be_followed<'a>(
-        &'a self,
-        collection: Option<&'a str>,
-        follower: Role,
-    ) -> ModeFuture<'a, Result<()>> {
-        Box::pin(async move {
-            let authority = follower.other();
-            let snapshot = self.router.snapshot();
-            let Some(mirror) = self.mirrors.from(authority) else {
-                return Ok(());
-            };
-            let ledger = mirror.direction().ledger();
-            if !snapshot.follows_from(authority) {
-                // What is left from an earlier time says nothing any more.
-                ledger.forget().await?;
-            }
-            if let Some((_, store)) = self.pgvector.iter().find(|(role, _)| *role == authority) {
-                let mut plan = plan(snapshot.table(), authority);
-                match collection {
-                    None => plan.default = true,
-                    Some(name) => drop(plan.named.insert(name.to_owned(), true)),
-                }
-                let id = self.control_id().await?;
-                store.mirrored(plan, &id, snapshot.epoch() + 1).await?;
-            }
-            // Where one has followed the other until now, the fence sees to it that they are equal.
-            if snapshot.plan(collection).follower.is_none() {
-                ledger.want_sweep(collection, NEVER_COMPARED).await?;
-            }
-            let fact = format!("followed_from_{authority}");
-            self.control.put_fact(&fact, YES).await?;
-            info!(%follower, collection = collection.unwrap_or("*"), "a store is to be followed");
-            Ok(())
-        })
-    }
-}
-
-impl Drain for Following {
-    fn drain<'a>(
-        &'a self,
-        collection: Option<&'a str>,
-        most: u64,
-        until: Instant,
-    ) -> ModeFuture<'a, Result<u64>> {
-        Box::pin(async move {
-            let Some(direction) = self.direction(collection) else {
-                return Ok(0);
-            };
-            loop {
-                direction.ledger().poke();
-                let waiting = self.waiting(direction, collection).await?;
-                if waiting <= most || Instant::now() >= until {
-                    return Ok(waiting);
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        })
-    }
 }

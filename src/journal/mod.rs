@@ -83,6 +83,9 @@ pub struct JournalSettings {
     pub retry: Duration,
     /// How long a write whose reply was lost may still be applied.
     pub doubt: Duration,
+    /// Why everything has to be compared where there was no journal: known as durably as that there
+    /// is one now.
+    pub fresh: Option<&'static str>,
 }
 
 impl Default for JournalSettings {
@@ -93,6 +96,7 @@ impl Default for JournalSettings {
             segment_bytes: 16 * 1024 * 1024,
             retry: Duration::from_secs(3),
             doubt: Duration::from_secs(20),
+            fresh: None,
         }
     }
 }
@@ -139,6 +143,7 @@ impl Journal {
     ) -> Result<Opened> {
         let folder = Folder::take(dir)?;
         let looks = folder.look()?;
+        let fresh = settings.fresh;
         let shared = Arc::new(Shared::new(settings, clock));
         let now = shared.now();
         let id = looks.journal.unwrap_or_else(rand::random);
@@ -153,8 +158,10 @@ impl Journal {
                 folder.read(*sequence, |record| marks.apply(record));
             }
             marks.restored(now);
-            if let Found::Broken(reason) = &found {
-                marks.want_sweep(None, reason, now);
+            match (&found, fresh) {
+                (Found::Broken(reason), _) => marks.want_sweep(None, reason, now),
+                (Found::Fresh, Some(reason)) => marks.want_sweep(None, reason, now),
+                (Found::Fresh, None) | (Found::Whole, _) => (),
             }
         }
         let path = folder.path.display().to_string();

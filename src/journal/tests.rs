@@ -263,6 +263,24 @@ async fn drained(journal: &Journal) -> Vec<(String, Vec<Subject>)> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_there_was_no_journal_is_known_to_whoever_opens_it_next() {
+    let scratch = Scratch::new();
+    let settings = || JournalSettings {
+        fresh: Some("it was not there"),
+        ..JournalSettings::default()
+    };
+    let opened = scratch.open_with(settings());
+    assert_eq!(opened.found, Found::Fresh);
+    // Nobody has asked it anything.
+    let killed = scratch.as_killed();
+    let next = killed.open_with(settings());
+    assert_eq!(next.found, Found::Whole);
+    let dues = next.journal.sweeps().await.unwrap();
+    assert_eq!(dues.len(), 1);
+    assert_eq!(&*dues[0].reason, "it was not there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_marked_is_there_after_a_kill_until_it_is_cleared() {
     let folder = Scratch::new();
     let journal = folder.fresh();

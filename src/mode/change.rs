@@ -29,6 +29,7 @@ use super::fleet::Fleet;
 use super::follower::{Drain, Readiness};
 use crate::error::Result;
 use crate::model::{Mode, Step};
+use crate::stage::{Stage, Stages};
 use crate::task::Group;
 use words::{lacks, note, refused, so_already, under_way};
 
@@ -103,6 +104,7 @@ pub struct Changer {
     fence_timeout: Duration,
     hindrance: Hindrance,
     tasks: Group,
+    stages: Stages,
     is_busy: AtomicBool,
 }
 
@@ -123,6 +125,7 @@ impl Changer {
         fence_timeout: Duration,
         hindrance: Hindrance,
         tasks: Group,
+        stages: Stages,
     ) -> Arc<Self> {
         Arc::new(Self {
             fleet,
@@ -131,6 +134,7 @@ impl Changer {
             fence_timeout,
             hindrance,
             tasks,
+            stages,
             is_busy: AtomicBool::new(false),
         })
     }
@@ -314,6 +318,7 @@ impl Changer {
         loop {
             if proposal.is_fenced {
                 self.all_armed(change, until).await?;
+                self.stages.reached(Stage::InsideFence).await;
                 let stays = proposal.from.authority() == proposal.to.authority();
                 let may_leave = stays && proposal.is_forced;
                 // What may be left takes half of the time at most: the flip comes after it.
@@ -341,6 +346,7 @@ impl Changer {
                     return Err(NotDone::because(text));
                 }
             }
+            self.stages.reached(Stage::BeforeFlip).await;
             match answered(self.fleet.control().flip(change.id)).await? {
                 Flip::Done => return Ok(()),
                 // One has come meanwhile.

@@ -18,6 +18,9 @@ use tokio::time::Instant;
 /// How long a call waits for one look at the control store.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long nobody else waits after one has waited in vain.
+const FAILED_FOR: Duration = Duration::from_secs(5);
+
 /// The time during which what is known counts. Another number means that there was a gap.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Term(u64);
@@ -33,6 +36,8 @@ struct State {
     /// `None`: for ever, for there is nobody else.
     until: Option<Instant>,
     looked: Instant,
+    /// When somebody waited for a look in vain, if the last one did.
+    failed: Option<Instant>,
     term: u64,
 }
 
@@ -52,6 +57,7 @@ impl Lease {
             state: Mutex::new(State {
                 until,
                 looked: Instant::now(),
+                failed: None,
                 term: 0,
             }),
             wanted: Notify::new(),
@@ -90,14 +96,39 @@ impl Lease {
         self.state.lock().looked.elapsed()
     }
 
+    /// The same for a call that goes on whatever comes of it: not everybody waits anew for a control
+    /// store that was asked in vain a moment ago.
+    ///
+    /// Cancel safety: safe.
+    pub(super) async fn look_unless_in_vain(&self) {
+        let failed = self.state.lock().failed;
+        if failed.is_none_or(|at| at.elapsed() >= FAILED_FOR) {
+            self.look().await;
+        }
+    }
+
     /// Asks for a look at the control store and waits for it, for a moment.
     ///
     /// Cancel safety: safe.
     pub(super) async fn look(&self) {
+        let asked = Instant::now();
         let mut looks = self.looks.subscribe();
-        self.wanted.notify_one();
+        let looked = async {
+            loop {
+                self.wanted.notify_one();
+                if looks.changed().await.is_err() {
+                    return;
+                }
+                // One that was sent before this may have been answered before the process stood
+                // still.
+                if self.state.lock().looked >= asked {
+                    return;
+                }
+            }
+        };
         // Whoever waits in vain goes on with what is known.
-        drop(tokio::time::timeout(LOOK_WITHIN, looks.changed()).await);
+        let failed = tokio::time::timeout(LOOK_WITHIN, looked).await.is_err();
+        self.state.lock().failed = failed.then(Instant::now);
     }
 
     /// Returns when somebody waits for a look.
@@ -108,6 +139,8 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const LASTS: Duration = Duration::from_secs(10);
@@ -137,6 +170,19 @@ mod tests {
         lease.renew(Instant::now(), Some(LASTS));
         assert!(lease.term().is_some());
         assert_ne!(lease.term(), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_began_before_it_was_asked_for_is_not_the_one() {
+        let lease = Lease::lapsed();
+        let early = Instant::now();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let mut look = std::pin::pin!(lease.look());
+        assert!(look.as_mut().now_or_never().is_none());
+        lease.renew(early, Some(LASTS));
+        assert!(look.as_mut().now_or_never().is_none());
+        lease.renew(Instant::now(), Some(LASTS));
+        assert!(look.as_mut().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -146,7 +146,7 @@ impl Passage {
     /// Cancel safety: safe.
     pub async fn reading(&self) {
         if self.is_doubtful() {
-            self.lease.look().await;
+            self.lease.look_unless_in_vain().await;
         }
     }
 

@@ -12,13 +12,11 @@ use super::state::{Report, State};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::SyncMetrics;
+use crate::stage::Stages;
 use crate::store::Store;
 
 /// How often it is looked whether the follower has a write that waits for it.
 const BOTH_LOOK: Duration = Duration::from_millis(5);
-/// How often the lag is told.
-const LOOK: Duration = Duration::from_secs(1);
-
 pub struct DirectionSettings {
     pub authority: Arc<dyn Store>,
     pub follower: Arc<dyn Store>,
@@ -32,6 +30,7 @@ pub struct DirectionSettings {
     pub follows: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Whether every sidecar goes by the same modes, so that whatever is written is marked.
     pub is_settled: Box<dyn Fn() -> bool + Send + Sync>,
+    pub stages: Stages,
 }
 
 pub struct Direction {
@@ -44,6 +43,7 @@ pub struct Direction {
     pub(super) state: State,
     pub(super) follows: Box<dyn Fn(&str) -> bool + Send + Sync>,
     pub(super) is_settled: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) stages: Stages,
 }
 
 impl Direction {
@@ -58,6 +58,7 @@ impl Direction {
             metrics,
             follows,
             is_settled,
+            stages,
         } = settings;
         Self {
             authority: Peer::new(authority, patience),
@@ -69,6 +70,7 @@ impl Direction {
             state: State::default(),
             follows,
             is_settled,
+            stages,
         }
     }
 
@@ -127,19 +129,6 @@ impl Direction {
             blocked: self.state.blocked(),
             failing: self.state.failing(),
         })
-    }
-
-    /// Tells the metrics how far behind the follower is.
-    pub(super) async fn look(&self) {
-        if !self.state.is_time(LOOK) {
-            return;
-        }
-        if let (Ok(backlog), Ok(dead)) =
-            (self.ledger.backlog().await, self.ledger.dead_count().await)
-        {
-            self.metrics
-                .lag(&backlog, dead.iter().map(|(_, count)| count).sum());
-        }
     }
 
     pub(super) fn unreadable(&self, why: &str) -> Error {

@@ -24,6 +24,7 @@ use super::schema::{self, Brought};
 use crate::compare::same_point;
 use crate::error::Result;
 use crate::model::{Batch, DeadLetter, Mark, PointKey, Subject};
+use crate::stage::Stage;
 
 /// Marks worked off together: a page of points at either store.
 const MARKS_MAX: usize = 256;
@@ -31,7 +32,7 @@ const MARKS_MAX: usize = 256;
 const SIDE_BY_SIDE: usize = 4;
 /// The first pause after a failure, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a collection that cannot be brought along is left alone.
 const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
 /// How long nothing may be heard before one looks again all the same: marks of other sidecars wake
@@ -77,7 +78,6 @@ impl Direction {
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
-            self.look().await;
         }
     }
 
@@ -128,6 +128,7 @@ impl Direction {
     }
 
     async fn work(&self, batch: &Batch) -> Result<Worked> {
+        self.stages.reached(Stage::AfterTake).await;
         match batch.marks.first().map(|mark| mark.subject) {
             None => Ok(Worked::Done(0)),
             Some(Subject::Schema) => self.bring(batch).await,
@@ -176,6 +177,17 @@ impl Direction {
     async fn copy(&self, batch: &Batch) -> Result<Worked> {
         let collection = &*batch.collection;
         let ids: Vec<PointKey> = batch.marks.iter().filter_map(|mark| point(*mark)).collect();
+        // What is read and written by an alias is of another collection than the one that was marked,
+        // and need not be the same one at both stores.
+        if schema::is_alias(&self.authority, collection).await? {
+            self.ledger.clear(collection, &batch.marks).await?;
+            return Ok(Worked::Done(0));
+        }
+        if schema::is_alias(&self.follower, collection).await?
+            && let Some(why) = self.bring_along(collection).await?
+        {
+            return Ok(Worked::Blocked(why));
+        }
         if batch.age > LONG && self.ledger.others_may_drain() {
             self.authority.settle(collection).await?;
         }
@@ -203,6 +215,7 @@ impl Direction {
         }
         self.bury(collection, &applied).await?;
         let still = self.still(collection, batch, &points).await?;
+        self.stages.reached(Stage::BeforeClear).await;
         self.ledger.clear(collection, &still).await?;
         debug!(
             collection,
@@ -226,10 +239,12 @@ impl Direction {
                 Said::NoCollection => return Ok(None),
                 Said::Refused(why) => return Err(self.unreadable(&why)),
             };
+            self.stages.reached(Stage::AfterRead).await;
             if read.elapsed() > FRESH {
                 continue;
             }
             let applied = apply(&self.follower, collection, ids, &points).await?;
+            self.stages.reached(Stage::AfterApply).await;
             return Ok(Some((points, applied)));
         }
     }

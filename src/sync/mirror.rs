@@ -29,6 +29,7 @@ use super::resolve::{by_filter, named};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::journal::{Journal, Outcome};
 use crate::model::{Class, Operation, StoreKind, Subject};
+use crate::stage::Stage;
 use crate::store::{PassAnswer, PassCall};
 use crate::wire::written::pieces;
 
@@ -105,7 +106,7 @@ impl Mirror {
             Way::Journal(journal) => journal,
             Way::Outbox(are_marked) => {
                 marked(are_marked).await?;
-                let answer = self.direction.authority.store().pass(call).await;
+                let answer = self.pass(call).await;
                 self.direction.ledger.poke();
                 return answer;
             }
@@ -237,7 +238,11 @@ impl Mirror {
     }
 
     pub(super) async fn pass(&self, call: PassCall) -> Result<PassAnswer> {
-        self.direction.authority.store().pass(call).await
+        let stages = &self.direction.stages;
+        stages.reached(Stage::AfterIntend).await;
+        let answer = self.direction.authority.store().pass(call).await;
+        stages.reached(Stage::AfterAnswer).await;
+        answer
     }
 
     /// Whether the write has had its effect by now, or never will.

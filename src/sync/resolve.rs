@@ -13,6 +13,7 @@ use super::peer::name;
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::journal::Journal;
 use crate::model::{Operation, PointKey, Subject};
+use crate::stage::Stage;
 use crate::store::{PassAnswer, PassCall};
 use crate::wire::envelope;
 use crate::wire::written::{Piece, Touches, key_of};
@@ -202,6 +203,7 @@ impl Mirror {
         if scrolled.result.next_page_offset.is_some() {
             return Ok(None);
         }
+        self.direction.stages.reached(Stage::AfterResolve).await;
         let points = scrolled.result.points.into_iter();
         Ok(Some(points.map(|point| key_of(point.id)).collect()))
     }

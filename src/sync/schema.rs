@@ -42,9 +42,18 @@ const VECTOR_KIND: [&str; 4] = ["size", "distance", "multivector_config", "datat
 
 /// Cancel safety: not safe; a part may be done. Doing it again completes it.
 pub(super) async fn bring(authority: &Peer, follower: &Peer, collection: &str) -> Result<Brought> {
+    // Both stores would answer for an alias as well, and for another collection then.
+    if is_alias(authority, collection).await? {
+        return Ok(Brought::Gone);
+    }
     let Some(wanted) = describe(authority, collection).await? else {
         return Ok(Brought::Gone);
     };
+    if is_alias(follower, collection).await?
+        && let Brought::Blocked(why) = aliases(authority, follower).await?
+    {
+        return Ok(Brought::Blocked(why));
+    }
     let mut there = describe(follower, collection).await?;
     if there.is_none() {
         let made = create(follower, collection, &wanted).await?;
@@ -111,6 +120,11 @@ pub(super) async fn alias_map(peer: &Peer) -> Result<BTreeMap<String, String>> {
         Some((text("alias_name")?, text("collection_name")?))
     };
     Ok(listed.into_iter().flatten().filter_map(pair).collect())
+}
+
+/// Whether a name leads to a collection of another name.
+pub(super) async fn is_alias(peer: &Peer, collection: &str) -> Result<bool> {
+    Ok(alias_map(peer).await?.contains_key(collection))
 }
 
 /// Makes the aliases of the follower those of the authority, at one instant. An alias of a

@@ -38,7 +38,6 @@ pub(super) struct State {
     failing: Mutex<Option<String>>,
     blocks: Mutex<Blocks>,
     sweeping: Mutex<Option<Sweeping>>,
-    looked: Mutex<Option<Instant>>,
 }
 
 impl State {
@@ -88,16 +87,5 @@ impl State {
 
     pub(super) fn sweeps(&self, now: Option<Sweeping>) {
         *self.sweeping.lock() = now;
-    }
-
-    /// Whether it is time for a look that is taken once in `every`.
-    pub(super) fn is_time(&self, every: std::time::Duration) -> bool {
-        let mut looked = self.looked.lock();
-        let now = Instant::now();
-        if looked.is_some_and(|at| now - at < every) {
-            return false;
-        }
-        *looked = Some(now);
-        true
     }
 }

@@ -18,6 +18,7 @@ use super::state::Sweeping;
 use crate::compare::same_point;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{PointKey, Subject, SweepDue};
+use crate::stage::Stage;
 
 /// Points of one page.
 const PAGE: usize = 256;
@@ -120,11 +121,16 @@ impl Direction {
     }
 
     async fn sweep_collection(&self, collection: &str) -> Result<()> {
+        if schema::is_alias(&self.authority, collection).await? {
+            // It has no points of its own.
+            return Ok(());
+        }
         if let (Some(why), _) = self.bring_to_sweep(collection).await? {
             error!(collection, %why, "a collection cannot be swept");
             return Err(blocked(collection, &why));
         }
         schema::aliases(&self.authority, &self.follower).await?;
+        self.stages.reached(Stage::SweepBegins).await;
         let mut sweeping = Sweeping {
             collection: collection.into(),
             ..Sweeping::default()
@@ -175,6 +181,7 @@ impl Direction {
                 self.state.sweeps(Some(sweeping.clone()));
             }
         }
+        self.stages.reached(Stage::SweepRead).await;
         if !differing.is_empty() {
             self.ledger.mark(collection, &differing).await?;
         }

@@ -19,6 +19,7 @@ use super::peer::{Peer, Said};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::model::{Backlog, Batch, DeadLetter, Mark, Operation, PointKey, Subject, SweepDue};
+use crate::stage::Stages;
 use crate::store::{Embedded, Rest, Store};
 use crate::wire;
 
@@ -222,6 +223,7 @@ impl World {
             metrics: Metrics::new().sync,
             follows: Box::new(|_| true),
             is_settled: Box::new(|| true),
+            stages: Stages::default(),
         });
         Self {
             folder,
@@ -536,4 +538,47 @@ async fn a_follower_with_other_vectors_is_left_alone_and_told_of() {
     assert_eq!(world.direction.waiting(None).await.unwrap(), 1);
     let there = world.follower("GET /collections/c", Value::Null).await;
     assert_eq!(there["config"]["params"]["vectors"]["size"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_under_a_name_that_has_become_an_alias_touches_no_other_collection() {
+    let world = World::new("alias");
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    for name in ["c", "other"] {
+        let path = format!("PUT /collections/{name}");
+        world.authority(&path, config.clone()).await;
+    }
+    let points = json!({"points": [point(1, [1.0, 0.0], json!({"of": "c"}))]});
+    let path = "PUT /collections/c/points?wait=true";
+    world.authority(path, points).await;
+    world.ledger.put("c", &[Subject::Schema]);
+    world.ledger.put("other", &[Subject::Schema]);
+    world.ledger.put("c", &ids([1]));
+    let to = |name: &str| json!({"actions": [{"create_alias": {"alias_name": "live", "collection_name": name}}]});
+    world.authority("POST /collections/aliases", to("c")).await;
+    world.ledger.put("*", &[Subject::Schema]);
+    world.drained().await;
+    // The alias has moved, which the follower has not been told yet, and a write by its name that
+    // came to nothing has left a mark.
+    let moved = to("other");
+    world.authority("POST /collections/aliases", moved).await;
+    world.ledger.put("live", &ids([1]));
+    world.drained().await;
+    let there = world.follower_points().await;
+    assert_eq!(there.as_array().unwrap().len(), 1, "{there}");
+    // A collection has the name that the follower still knows as an alias.
+    let gone = json!({"actions": [{"delete_alias": {"alias_name": "live"}}]});
+    world.authority("POST /collections/aliases", gone).await;
+    world.authority("PUT /collections/live", config).await;
+    let points = json!({"points": [point(2, [1.0, 0.0], json!({"of": "live"}))]});
+    let path = "PUT /collections/live/points?wait=true";
+    world.authority(path, points).await;
+    world.ledger.put("live", &[Subject::Schema]);
+    world.ledger.put("live", &ids([2]));
+    world.drained().await;
+    let there = world.follower_points().await;
+    assert_eq!(there.as_array().unwrap().len(), 1, "{there}");
+    let count = "POST /collections/live/points/count";
+    let live = world.follower(count, json!({})).await;
+    assert_eq!(live["count"], 1);
 }

@@ -71,6 +71,9 @@ const KEYS: [(&str, Operation); 8] = [
     ("delete_vectors", Operation::DeleteVectors),
 ];
 
+/// A filter that no point meets.
+const MEETS_NOTHING: &str = r#"{"must":[{"has_id":[]}]}"#;
+
 /// The writes of a request, in their order. `None`: not of a form that is known.
 pub fn pieces(operation: Operation, body: &[u8]) -> Option<Vec<Piece<'_>>> {
     if operation == Operation::BatchUpdate {
@@ -134,6 +137,13 @@ impl Piece<'_> {
     /// The write about these points instead of what its filter finds.
     pub fn naming(&self, ids: &[PointKey]) -> Option<Box<RawValue>> {
         let mut fields: BTreeMap<&str, &RawValue> = serde_json::from_str(self.body.get()).ok()?;
+        if ids.is_empty() {
+            // A list of no ids is refused; a filter that meets nothing is not.
+            let nothing: &RawValue = serde_json::from_str(MEETS_NOTHING).ok()?;
+            fields.remove("points");
+            fields.insert("filter", nothing);
+            return serde_json::value::to_raw_value(&fields).ok();
+        }
         let ids = ids_json(ids);
         let ids: &RawValue = serde_json::from_str(&ids).ok()?;
         fields.remove("filter");
@@ -248,6 +258,14 @@ mod tests {
         let both = r#"{"operations":[{"delete":{"points":[1]},"clear_payload":{"points":[2]}}]}"#;
         assert_eq!(touched(Operation::BatchUpdate, both), None);
         assert_eq!(touched(Operation::CreateCollection, "{}"), None);
+    }
+
+    #[test]
+    fn a_write_whose_filter_meets_nothing_stays_one_by_a_filter() {
+        let body = br#"{"filter":{"must":[]}}"#;
+        let pieces = pieces(Operation::DeletePoints, body).unwrap();
+        let named = pieces.first().unwrap().naming(&[]).unwrap();
+        assert_eq!(named.get(), r#"{"filter":{"must":[{"has_id":[]}]}}"#);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tree::File;
 
 /// Lowest first. A module names modules of lower floors only, never a neighbour.
 const FLOORS: &[&[&str]] = &[
-    &["error", "clock", "task"],
+    &["error", "clock", "task", "stage"],
     &["model"],
     &["compare", "config", "metrics", "wire"],
     &["net"],

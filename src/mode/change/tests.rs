@@ -230,6 +230,7 @@ impl Sidecar {
             FENCE,
             Box::new(|| None),
             tasks,
+            Stages::default(),
         );
         Self {
             changer,

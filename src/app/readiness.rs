@@ -1,0 +1,101 @@
+//! What a change of mode is told of the follower, and has done: how it stands, that it is to be
+//! followed, and that the marks are worked off.
+
+use tokio::time::Instant;
+use tracing::info;
+
+use super::deeds::YES;
+use super::sync::{Following, LOOK, plan};
+use crate::error::Result;
+use crate::mode::{Drain, ModeFuture, Readiness, Standing};
+use crate::model::Role;
+use crate::sync::NEVER_COMPARED;
+
+impl Readiness for Following {
+    fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
+        Box::pin(async move {
+            let Some(direction) = self.direction(collection) else {
+                return Ok(Standing::default());
+            };
+            let ledger = direction.ledger();
+            let (sweeps, dead) = (ledger.sweeps().await?, ledger.dead_count().await?);
+            let is_asked = |name: Option<&str>| match (collection, name) {
+                (_, None) => true,
+                (asked, Some(name)) => self.is_asked(asked, name),
+            };
+            let sweeps = sweeps
+                .iter()
+                .filter(|due| is_asked(due.collection.as_deref()));
+            let reasons = sweeps.map(|due| {
+                let whose = due.collection.as_deref().unwrap_or("all collections");
+                format!("{whose}: {}", due.reason)
+            });
+            let dead = dead.iter().filter(|(name, _)| is_asked(Some(name)));
+            Ok(Standing {
+                waiting: self.waiting(direction, collection).await?,
+                sweeps: reasons.collect(),
+                dead_letters: dead.map(|(_, count)| count).sum(),
+                validation: None,
+            })
+        })
+    }
+
+    fn to_be_followed<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        follower: Role,
+    ) -> ModeFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let authority = follower.other();
+            let snapshot = self.router.snapshot();
+            let Some(mirror) = self.mirrors.from(authority) else {
+                return Ok(());
+            };
+            let ledger = mirror.direction().ledger();
+            if !snapshot.follows_from(authority) {
+                // What is left from an earlier time says nothing any more.
+                ledger.forget().await?;
+            }
+            if let Some((_, store)) = self.pgvector.iter().find(|(role, _)| *role == authority) {
+                let mut plan = plan(snapshot.table(), authority);
+                match collection {
+                    None => plan.default = true,
+                    Some(name) => drop(plan.named.insert(name.to_owned(), true)),
+                }
+                let id = self.control_id().await?;
+                store.mirrored(plan, &id, snapshot.epoch() + 1).await?;
+            }
+            // Where one has followed the other until now, the fence sees to it that they are equal.
+            if snapshot.plan(collection).follower.is_none() {
+                ledger.want_sweep(collection, NEVER_COMPARED).await?;
+            }
+            let fact = format!("followed_from_{authority}");
+            self.control.put_fact(&fact, YES).await?;
+            info!(%follower, collection = collection.unwrap_or("*"), "a store is to be followed");
+            Ok(())
+        })
+    }
+}
+
+impl Drain for Following {
+    fn drain<'a>(
+        &'a self,
+        collection: Option<&'a str>,
+        most: u64,
+        until: Instant,
+    ) -> ModeFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let Some(direction) = self.direction(collection) else {
+                return Ok(0);
+            };
+            loop {
+                direction.ledger().poke();
+                let waiting = self.waiting(direction, collection).await?;
+                if waiting <= most || Instant::now() >= until {
+                    return Ok(waiting);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })
+    }
+}
