@@ -39,6 +39,8 @@ mod pgvector_speed;
 mod protocols;
 mod redis;
 mod shutdown;
+#[cfg(any(debug_assertions, feature = "testing"))]
+mod staged;
 mod stats;
 mod streaming;
 mod tenant;

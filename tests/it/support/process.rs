@@ -77,9 +77,14 @@ impl Process {
 
     /// With no more than so many files and sockets open at one time.
     pub(crate) async fn with_few_descriptors(toml: &str, count: usize) -> Self {
+        Self::by_shell(toml, &format!("ulimit -n {count}")).await
+    }
+
+    /// As a shell starts it after `limits`.
+    pub(crate) async fn by_shell(toml: &str, limits: &str) -> Self {
         let folder = Folder::new();
         let file = folder.put("outrigger.toml", toml);
-        let line = format!("ulimit -n {count} && exec \"$0\" \"$@\"");
+        let line = format!("{limits} && exec \"$0\" \"$@\"");
         let arguments = [
             "-c",
             &line,
@@ -152,6 +157,23 @@ impl Process {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Has it stand still until it is sent `CONT`; returns when none of its threads runs any more.
+    pub(crate) async fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.lock().id());
+        let stands = |stat: String| {
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|of| of.starts_with('T'))
+        };
+        super::until("it stands still", async || {
+            let mut threads = std::fs::read_dir(&tasks).unwrap();
+            threads
+                .all(|of| stands(std::fs::read_to_string(of.unwrap().path().join("stat")).unwrap()))
+        })
+        .await;
     }
 
     /// Waits for a line that holds `text`.

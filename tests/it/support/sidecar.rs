@@ -78,6 +78,19 @@ impl Sidecar {
         self.running.admin
     }
 
+    /// Where it can be stopped.
+    #[cfg(any(debug_assertions, feature = "testing"))]
+    pub(crate) fn stages(&self) -> &outrigger::stage::Stages {
+        self.running.stages()
+    }
+
+    /// Returns when it has looked at the control store so often, and done its part each time.
+    pub(crate) async fn looks(&self, times: usize) {
+        for _ in 0..times {
+            self.running.changer().fleet().look().await.unwrap();
+        }
+    }
+
     pub(crate) async fn connect(&self) -> Wire {
         Wire::connect(self.proxy()).await
     }

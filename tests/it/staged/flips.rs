@@ -1,0 +1,153 @@
+//! The authority moves while writes are under way, and the change breaks off inside the fence.
+
+use outrigger::stage::Stage;
+use serde_json::json;
+
+use super::{Primary, World, upserting};
+use crate::support::{story, until};
+
+const HELD: &str = "outrigger_mode_held_writes_total";
+
+fn store(answer: &crate::support::ask::Answer) -> Option<String> {
+    answer.head.field("x-outrigger-store")
+}
+
+/// Sends writes until one of them waits before the fence; all of them.
+async fn one_held(
+    world: &World,
+    from: u64,
+    come: impl Fn() -> usize,
+) -> Vec<tokio::task::JoinHandle<crate::support::ask::Answer>> {
+    let mut sent = Vec::new();
+    let before = world.sidecar.metric(HELD, &[]);
+    let held = || world.sidecar.metric(HELD, &[]) > before;
+    for id in from.. {
+        let through = come();
+        let body = upserting(id, json!({"probe": true}));
+        let write = world.writing("PUT", "/points", &body);
+        let is_over = async || held() || come() > through || write.is_finished();
+        until("the write is held or goes on", is_over).await;
+        sent.push(write);
+        if held() {
+            break;
+        }
+    }
+    sent
+}
+
+fn under_way(kind: Primary) {
+    story(async {
+        let world = World::mirrored(kind).await;
+        world.upsert(1, json!({"n": 1})).await;
+        world.in_sync().await;
+        // One that the authority has answered, and one that was not sent yet.
+        let mut answered = world.stages().stop(Stage::AfterAnswer);
+        let first = world.writing("PUT", "/points", &upserting(2, json!({"n": 2})));
+        answered.reached(1).await;
+        let mut unsent = world.stages().stop(Stage::AfterIntend);
+        let second = world.writing("PUT", "/points", &upserting(3, json!({"n": 3})));
+        unsent.reached(1).await;
+        let change = world.changing("cutover");
+        let probes = one_held(&world, 100, || unsent.come()).await;
+        let held = probes.last().unwrap();
+        let through = unsent.come();
+        // Whoever does not wait for them is over by then.
+        world.sidecar.looks(5).await;
+        assert!(!change.is_finished() && !first.is_finished() && !second.is_finished());
+
+        // Those not sent go to the old authority, and are waited for like the other.
+        unsent.go();
+        answered.reached(1 + through).await;
+        world.sidecar.looks(5).await;
+        assert!(!change.is_finished() && !held.is_finished());
+        let told = world.sync().await;
+        assert_eq!(told["directions"][0]["followed"], true, "{told}");
+        answered.go();
+        change.await.unwrap().ok();
+        for write in [first, second] {
+            let answer = write.await.unwrap().ok();
+            assert_eq!(store(&answer).as_deref(), Some("primary"));
+        }
+        let count = 3 + probes.len();
+        let mut probes = probes;
+        let held = probes.pop().unwrap().await.unwrap().ok();
+        assert_eq!(store(&held).as_deref(), Some("secondary"));
+        for probe in probes {
+            probe.await.unwrap().ok();
+        }
+        world.in_sync().await;
+        assert_eq!(world.both().await.len(), count);
+        if let Some(primary) = &world.primary {
+            let there = super::points(primary.at()).await;
+            assert_eq!(there, super::points(world.secondary.at()).await);
+        }
+        // And the way back, for stores that cannot be read by themselves.
+        world.mode("dual_write").await.ok();
+        assert_eq!(world.both().await.len(), count);
+    });
+}
+
+#[test]
+fn a_flip_waits_for_writes_under_way_and_nothing_is_lost() {
+    under_way(Primary::Qdrant);
+}
+
+#[test]
+fn a_flip_from_an_embedded_store_waits_for_writes_under_way() {
+    under_way(Primary::Embedded);
+}
+
+#[test]
+fn a_flip_from_an_outbox_waits_for_writes_under_way() {
+    under_way(Primary::Pgvector);
+}
+
+#[test]
+fn a_panic_inside_the_fence_lets_writes_go_on_in_the_old_mode() {
+    story(async {
+        let world = World::mirrored(Primary::Embedded).await;
+        for (round, stage) in [Stage::InsideFence, Stage::BeforeFlip]
+            .into_iter()
+            .enumerate()
+        {
+            let trap = world.stages().panic(stage);
+            let before = world
+                .sidecar
+                .metric("outrigger_mode_fence_seconds_count", &[]);
+            let refused = world.mode("cutover").await;
+            assert_eq!(refused.status(), 409, "{}", refused.text());
+            let reason = refused.json()["status"]["error"].to_string();
+            assert!(
+                reason.contains("a bug ended the change inside the fence"),
+                "{reason}"
+            );
+            drop(trap);
+            let up = world
+                .sidecar
+                .metric("outrigger_mode_fence_seconds_count", &[]);
+            assert_eq!(up - before, 1.0, "the fence went up, and down");
+
+            // Now with a write that waits for the fence.
+            let mut inside = world.stages().stop(Stage::InsideFence);
+            let change = world.changing("cutover");
+            inside.reached(1).await;
+            let id = 10 + u64::try_from(round).unwrap();
+            let held = world.sidecar.metric(HELD, &[]);
+            let write = world.writing("PUT", "/points", &upserting(id, json!({})));
+            world.sidecar.until_metric(HELD, &[], held + 1.0).await;
+            let trap = world.stages().panic(Stage::BeforeFlip);
+            assert!(!write.is_finished());
+            inside.go();
+            assert_eq!(change.await.unwrap().status(), 409);
+            let answer = write.await.unwrap().ok();
+            assert_eq!(store(&answer).as_deref(), Some("primary"));
+            drop(trap);
+        }
+        world.in_sync().await;
+        assert_eq!(world.both().await.len(), 2);
+        world.mode("cutover").await.ok();
+        let answer = world.writing("PUT", "/points", &upserting(20, json!({})));
+        let answer = answer.await.unwrap().ok();
+        assert_eq!(store(&answer).as_deref(), Some("secondary"));
+    });
+}

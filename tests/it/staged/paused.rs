@@ -1,0 +1,148 @@
+//! A sidecar that stands still while the others move the authority, and wakes up.
+
+use outrigger::task;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::gate::{Fate, Gate};
+use super::{DOCS, Plain, changing, in_sync, listening, points, upserting, write, writing};
+use crate::support::ask::{Answer, Ask};
+use crate::support::folder::Folder;
+use crate::support::postgres::Postgres;
+use crate::support::process::Process;
+use crate::support::wire::Wire;
+use crate::support::{story, until};
+
+/// Two sidecars, each a process, that share a control store.
+struct Fleet {
+    sleeper: Process,
+    other: Process,
+    primary: Plain,
+    secondary: Plain,
+    gate: Gate,
+    _postgres: Postgres,
+    _data: [Folder; 2],
+}
+
+impl Fleet {
+    async fn new() -> Self {
+        let postgres = Postgres::start();
+        let (primary, secondary) = (Plain::new().await, Plain::new().await);
+        let gate = Gate::before(primary.at()).await;
+        let data = [Folder::new(), Folder::new()];
+        // Longer than a lease: the change waits until the sleeper's is over.
+        let more = format!(
+            "cache.enabled = false\nfence_timeout = \"20s\"\ncontrol.url = \"{}\"\n\
+             primary.kind = \"qdrant\"\nprimary.url = \"{}\"\n\
+             secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"",
+            postgres.url(),
+            gate.url(),
+            secondary.url()
+        );
+        let [sleeper, other] = [0, 1].map(|at: usize| listening(&data[at], &more));
+        let fleet = Self {
+            sleeper: Process::start(&sleeper, &[]).await,
+            other: Process::start(&other, &[]).await,
+            primary,
+            secondary,
+            gate,
+            _postgres: postgres,
+            _data: data,
+        };
+        changing(fleet.other.admin, "dual_write")
+            .await
+            .unwrap()
+            .ok();
+        let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        write(fleet.sleeper.proxy, "PUT", "", made).await;
+        let first = upserting(1, json!({"n": "before"}));
+        write(fleet.sleeper.proxy, "PUT", "/points", first).await;
+        for process in [&fleet.sleeper, &fleet.other] {
+            in_sync(process.admin).await;
+        }
+        fleet
+    }
+}
+
+fn store(answer: &Answer) -> Option<String> {
+    answer.head.field("x-outrigger-store")
+}
+
+#[test]
+fn a_sidecar_that_slept_across_a_flip_neither_writes_to_the_old_authority_nor_answers_stale() {
+    story(async {
+        let fleet = Fleet::new().await;
+        let asleep = fleet.sleeper.proxy;
+        // One write is on its way to the store when it falls asleep.
+        fleet.gate.writes(Fate::HeldBefore);
+        let under_way = writing(asleep, "PUT", "/points", &upserting(2, json!({})));
+        fleet.gate.come(1).await;
+        fleet.gate.pass();
+        fleet.sleeper.stop().await;
+        // Its system takes these in its name.
+        let read = || {
+            let ask = Ask::get(&format!("{DOCS}/points/1"));
+            task::spawn("read", async move {
+                ask.over(&mut Wire::connect(asleep).await).await
+            })
+        };
+        let mut reads: Vec<JoinHandle<Answer>> = (0..8).map(|_| read()).collect();
+        let writes: Vec<JoinHandle<Answer>> = (10..18)
+            .map(|id| writing(asleep, "PUT", "/points", &upserting(id, json!({}))))
+            .collect();
+        let changed = changing(fleet.other.admin, "cutover").await.unwrap().ok();
+        assert_eq!(changed.json()["mode"], "cutover");
+        let newer = upserting(1, json!({"n": "after"}));
+        write(fleet.other.proxy, "PUT", "/points", newer).await;
+        in_sync(fleet.other.admin).await;
+        // Asked when the newer write was acknowledged.
+        reads.extend((0..8).map(|_| read()));
+
+        fleet.sleeper.signal("CONT");
+        let mut written = Vec::new();
+        for (id, answer) in (10..).zip(writes) {
+            let answer = answer.await.unwrap();
+            match answer.status() {
+                200 => {
+                    assert_eq!(store(&answer).as_deref(), Some("secondary"), "{id}");
+                    written.push(id);
+                }
+                status => assert_eq!(status, 503, "{id}: {}", answer.text()),
+            }
+        }
+        for answer in reads {
+            let answer = answer.await.unwrap();
+            if answer.status() != 503 {
+                let answer = answer.ok();
+                assert_eq!(answer.json()["result"]["payload"]["n"], "after");
+                assert_eq!(store(&answer).as_deref(), Some("secondary"));
+            }
+        }
+        // What it had sent the old authority may do now. Nobody is told that it was done.
+        fleet.gate.deliver();
+        let answer = under_way.await.unwrap();
+        assert_eq!(answer.status(), 503, "{}", answer.text());
+
+        // And it goes on with the others.
+        until("it writes again", async || {
+            let body = upserting(20, json!({"n": "again"}));
+            let answer = writing(asleep, "PUT", "/points", &body).await.unwrap();
+            answer.status() == 200 && store(&answer).as_deref() == Some("secondary")
+        })
+        .await;
+        for process in [&fleet.sleeper, &fleet.other] {
+            in_sync(process.admin).await;
+        }
+        let there = points(fleet.secondary.at()).await;
+        assert_eq!(there[&1].payload, json!({"n": "after"}));
+        assert!(
+            written.iter().all(|id| there.contains_key(id)),
+            "{written:?}"
+        );
+        until(
+            "what nobody was told of is nowhere, or everywhere",
+            async || points(fleet.primary.at()).await == points(fleet.secondary.at()).await,
+        )
+        .await;
+    });
+}
