@@ -176,7 +176,9 @@ fn a_write_by_filter_marks_in_an_outbox_what_it_changed_among_writes_at_the_same
             // All at once.
             sent.go();
             for write in writes {
-                write.await.unwrap().ok();
+                // One of them names a point that another may have deleted.
+                let status = write.await.unwrap().status();
+                assert!([200, 404].contains(&status), "{status}");
             }
             world.in_sync().await;
             world.both().await;
