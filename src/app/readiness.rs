@@ -1,12 +1,14 @@
 //! What a change of mode is told of the follower, and has done: how it stands, that it is to be
 //! followed, and that the marks are worked off.
 
+use std::sync::atomic::Ordering;
+
 use tokio::time::Instant;
 use tracing::info;
 
 use super::deeds::YES;
 use super::sync::{Following, LOOK, plan};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Drain, ModeFuture, Readiness, Standing};
 use crate::model::Role;
 use crate::sync::NEVER_COMPARED;
@@ -17,6 +19,11 @@ impl Readiness for Following {
             let Some(direction) = self.direction(collection) else {
                 return Ok(Standing::default());
             };
+            if !self.has_owned_up.load(Ordering::Acquire) {
+                let doing = "know what has to be compared first";
+                let (kind, retry) = (ErrorKind::Unavailable, Retry::Safe);
+                return Err(Error::new(kind, Origin::Proxy, retry, doing));
+            }
             let ledger = direction.ledger();
             let (sweeps, dead) = (ledger.sweeps().await?, ledger.dead_count().await?);
             let is_asked = |name: Option<&str>| match (collection, name) {

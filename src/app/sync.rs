@@ -7,6 +7,7 @@
 //! that ask for it, so that a sidecar that is behind cannot switch off what a later one needs.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(super) struct Following {
     pub(super) mirrors: Mirrors,
     pub(super) pgvector: Vec<(Role, Arc<Pgvector>)>,
     metrics: SyncMetrics,
+    /// Whether it is known, durably, what has to be compared.
+    pub(super) has_owned_up: AtomicBool,
     fleet: Joined,
     /// Other modes are in force.
     swapped: Notify,
@@ -91,6 +94,7 @@ impl Following {
             mirrors,
             pgvector: parts.pgvector.to_vec(),
             metrics: parts.metrics.sync.clone(),
+            has_owned_up: AtomicBool::new(false),
             fleet,
             swapped: Notify::new(),
             are_marked,
@@ -120,7 +124,9 @@ impl Following {
         if let Err(error) = self.settle().await {
             warn!(error = %error.chain(), "mirrored writes wait until PostgreSQL marks them");
         }
-        self.own_up().await?;
+        if let Err(error) = self.own_up().await {
+            warn!(error = %error.chain(), "it is not known yet what has to be compared");
+        }
         self.spawn(tasks, stop, "mirror-modes", |own| async move {
             own.keep_in_step().await;
         });
@@ -175,6 +181,10 @@ impl Following {
                 continue;
             };
             let ledger = mirror.direction().ledger();
+            if !snapshot.follows_from(role) && !ledger.others_may_drain() {
+                // An outbox is not lost, and whoever keeps it need not be there.
+                continue;
+            }
             let dues = ledger.sweeps().await?;
             let lost = dues.iter().find(|due| *due.reason == *LOST);
             if !snapshot.follows_from(role) {
@@ -192,6 +202,7 @@ impl Following {
                 error!(authority = %role, "{LOST}; everything is compared");
             }
         }
+        self.has_owned_up.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -214,8 +225,13 @@ impl Following {
 
     async fn keep_in_step(&self) {
         loop {
-            if *self.are_marked.borrow() {
+            let is_owned_up = self.has_owned_up.load(Ordering::Acquire);
+            if is_owned_up && *self.are_marked.borrow() {
                 self.swapped.notified().await;
+            }
+            if !is_owned_up && self.own_up().await.is_err() {
+                // It was said at the start.
+                tokio::time::sleep(PAUSE).await;
             }
             if let Err(error) = self.settle().await {
                 warn!(error = %error.chain(), "PostgreSQL was not told what to mark; it is told again");
