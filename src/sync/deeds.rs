@@ -6,7 +6,6 @@
 //! and its mark is lost, or was made again with other vectors, ours goes too; what is not ours
 //! stays, and a person is told.
 
-use serde_json::Value;
 use tracing::{info, warn};
 
 use super::direction::Direction;
@@ -25,40 +24,43 @@ impl Direction {
     /// Makes the collection at the follower what it is at the authority. Where that cannot be, why.
     /// A new one that may lack points is to be swept.
     pub(super) async fn bring_along(&self, collection: &str) -> Result<Option<Box<str>>> {
-        let (blocked, is_new) = self.bring_to_sweep(collection).await?;
-        if is_new {
-            let description = schema::describe(&self.authority, collection).await?;
-            let points = description.as_ref().map(|of| &of["points_count"]);
-            if points.and_then(Value::as_u64) != Some(0) {
-                // Only what is marked would come, and there may be more.
-                let reason = "it was not at the follower";
-                self.ledger.want_sweep(Some(collection), reason).await?;
-            }
+        let (authority, follower) = (&self.authority, &self.follower);
+        if schema::describe(follower, collection).await?.is_none()
+            && let Some(description) = schema::describe(authority, collection).await?
+            && description["points_count"].as_u64() != Some(0)
+        {
+            // Only what is marked would come, and there may be more. Known before it is made:
+            // whoever makes it may not come to say so afterwards.
+            let reason = "it was not at the follower";
+            self.ledger.want_sweep(Some(collection), reason).await?;
         }
-        Ok(blocked)
+        self.bring_to_sweep(collection).await
     }
 
-    /// The same, for whoever compares it next. Also whether it is a new one.
-    pub(super) async fn bring_to_sweep(
-        &self,
-        collection: &str,
-    ) -> Result<(Option<Box<str>>, bool)> {
+    /// The same, for whoever compares it next.
+    pub(super) async fn bring_to_sweep(&self, collection: &str) -> Result<Option<Box<str>>> {
         let (authority, follower) = (&self.authority, &self.follower);
+        let is_new = schema::describe(follower, collection).await?.is_none()
+            && schema::describe(authority, collection).await?.is_some();
+        if is_new {
+            self.deeds.set_ours(collection, true).await?;
+        }
         let mut brought = schema::bring(authority, follower, collection).await?;
+        if is_new && matches!(brought, Brought::Blocked(_)) {
+            self.deeds.set_ours(collection, false).await?;
+        }
         if let Brought::Blocked(why) = &brought
             && self.deeds.is_ours(collection).await?
         {
             warn!(collection, %why, "it was made again as another; what the follower had goes");
+            let reason = "it was made again as another";
+            self.ledger.want_sweep(Some(collection), reason).await?;
             schema::drop_collection(follower, collection).await?;
             brought = schema::bring(authority, follower, collection).await?;
         }
         match brought {
-            Brought::Alike | Brought::Gone => Ok((None, false)),
-            Brought::Blocked(why) => Ok((Some(why), false)),
-            Brought::Made => {
-                self.deeds.set_ours(collection, true).await?;
-                Ok((None, true))
-            }
+            Brought::Alike | Brought::Made | Brought::Gone => Ok(None),
+            Brought::Blocked(why) => Ok(Some(why)),
         }
     }
 

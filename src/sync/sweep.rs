@@ -125,7 +125,7 @@ impl Direction {
             // It has no points of its own.
             return Ok(());
         }
-        if let (Some(why), _) = self.bring_to_sweep(collection).await? {
+        if let Some(why) = self.bring_to_sweep(collection).await? {
             error!(collection, %why, "a collection cannot be swept");
             return Err(blocked(collection, &why));
         }
