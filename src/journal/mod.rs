@@ -7,8 +7,8 @@
 //! - What is in flight is not given to anybody, and counts as waiting. It is given when the last
 //!   write to it has ended, or when it has waited for a second (a point that is written to all the
 //!   time must not wait for ever; the end of the write marks it anew).
-//! - A write whose outcome is not known is marked at once, and comes back 2, 10 and 60 seconds
-//!   after it was cleared, since it may be applied later. The same holds after a restart for what
+//! - A write whose outcome is not known is marked at once, and comes back three times within `doubt`
+//!   (the settings) after it was cleared, since it may be applied later. The same holds after a restart for what
 //!   was written to shortly before it.
 //! - A mark is cleared under the token with which it was taken. Made anew meanwhile, it stays.
 //! - Barriers hold their place in the line of their collection. A deletion that has happened makes

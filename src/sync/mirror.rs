@@ -28,7 +28,7 @@ use super::names::RealNames;
 use super::resolve::{by_filter, named};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::journal::{Journal, Outcome};
-use crate::model::{Class, Operation, StoreKind, Subject};
+use crate::model::{Class, Operation, StoreKind, Subject, SweepDue};
 use crate::stage::Stage;
 use crate::store::{PassAnswer, PassCall};
 use crate::wire::written::pieces;
@@ -145,7 +145,8 @@ impl Mirror {
         self.send_and_sweep(call, real.as_deref(), &reason).await
     }
 
-    /// Has the collection swept, unless the call is refused.
+    /// Has the collection swept, unless the call is refused. A sweep that was owed before stays owed
+    /// whatever becomes of the call: a refused one must not take away what others are in need of.
     pub(super) async fn send_and_sweep(
         &self,
         call: PassCall,
@@ -153,21 +154,30 @@ impl Mirror {
         reason: &str,
     ) -> Result<PassAnswer> {
         let ledger = &self.direction.ledger;
+        let owed = self.owed(collection).await?;
+        let reason = owed.as_ref().map_or(reason, |due| &*due.reason);
         ledger.want_sweep(collection, reason).await?;
+        // By its token: one that is asked for anew meanwhile is not this one.
+        let ours = match owed {
+            None => self.owed(collection).await?,
+            Some(_) => None,
+        };
         let answer = self.pass(call).await;
         if is_refused(&answer) {
-            let dues = ledger.sweeps().await?;
-            let ours = dues
-                .iter()
-                .find(|due| due.collection.as_deref() == collection && *due.reason == *reason);
             if let Some(due) = ours {
-                ledger.swept(due).await?;
+                ledger.swept(&due).await?;
             }
         } else {
             // Again, now that it has ended: one that began meanwhile may have been too early.
             ledger.want_sweep(collection, reason).await?;
         }
         answer
+    }
+
+    async fn owed(&self, collection: Option<&str>) -> Result<Option<SweepDue>> {
+        let dues = self.direction.ledger.sweeps().await?;
+        let mut dues = dues.into_iter();
+        Ok(dues.find(|due| due.collection.as_deref() == collection))
     }
 
     async fn change(

@@ -217,3 +217,17 @@ fn past_the_most_ids_a_write_by_filter_has_its_collection_swept() {
         assert!(both.len() == 5 && both.values().all(is_seen));
     });
 }
+
+#[test]
+fn a_refused_call_takes_no_sweep_away_that_was_owed_before() {
+    story(async {
+        let world = World::alone_with(Primary::Embedded, "").await;
+        let _begins = world.stages().stop(Stage::SweepBegins);
+        world.mode("dual_write").await.ok();
+        let owed = async || world.sync().await["directions"][0]["sweeps"].clone();
+        assert_eq!(owed().await[0]["reason"], "never compared");
+        let unknown = Ask::new("POST", "/no/such/route");
+        assert_eq!(world.sidecar.ask(&unknown).await.status(), 404);
+        assert_eq!(owed().await[0]["reason"], "never compared");
+    });
+}
