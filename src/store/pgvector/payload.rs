@@ -31,7 +31,7 @@ const ESCAPED: [char; 6] = [
 const MINUS_ZERO_DECIMALS: usize = 400;
 
 /// How deep a payload may be. The parsers of requests stop long before.
-const DEPTH_MAX: usize = 1000;
+pub(super) const DEPTH_MAX: usize = 1000;
 
 /// A payload as text that PostgreSQL reads as jsonb.
 pub(super) fn encode(payload: &Payload) -> String {

@@ -25,6 +25,10 @@ impl Path {
         let mut steps = Vec::new();
         let mut rest = text.as_str();
         while let Some(sign) = rest.chars().next() {
+            // It leads nowhere already, and the SQL of a step is long.
+            if steps.len() > payload::DEPTH_MAX {
+                break;
+            }
             let step;
             (step, rest) = match sign {
                 '.' => {
@@ -144,6 +148,13 @@ mod tests {
 
     fn path(text: &str) -> Path {
         Path::of(&text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_path_is_followed_no_deeper_than_a_payload_may_be() {
+        let steps = |count: usize| path(&vec!["a"; count].join(".")).0.len();
+        assert_eq!(steps(payload::DEPTH_MAX), payload::DEPTH_MAX);
+        assert_eq!(steps(100_000), payload::DEPTH_MAX + 1);
     }
 
     #[test]
