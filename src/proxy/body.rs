@@ -12,6 +12,7 @@ use std::time::Duration;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
+use super::call::Upload;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{Metrics, Shed};
 use crate::model::Operation;
@@ -50,34 +51,30 @@ impl BodyLimits {
     }
 
     /// Cancel safety: what was read so far is lost, as is the request.
-    pub(super) async fn take_in(&self, operation: Operation, incoming: Incoming) -> Result<Body> {
-        self.take(operation, incoming, SMALL_BYTES_MAX).await
+    pub(super) async fn take_in(&self, operation: Operation, upload: Upload) -> Result<Body> {
+        self.take(operation, upload, SMALL_BYTES_MAX).await
     }
 
     /// The same, but a question that the cache goes by is read whole up to a larger length.
-    pub(super) async fn take_question(
-        &self,
-        operation: Operation,
-        incoming: Incoming,
-    ) -> Result<Body> {
-        self.take(operation, incoming, QUESTION_BYTES_MAX).await
+    pub(super) async fn take_question(&self, operation: Operation, upload: Upload) -> Result<Body> {
+        self.take(operation, upload, QUESTION_BYTES_MAX).await
     }
 
     /// The same, but whole whatever its length, up to what is taken at all.
-    pub(super) async fn take_whole(
-        &self,
-        operation: Operation,
-        incoming: Incoming,
-    ) -> Result<Body> {
-        self.take(operation, incoming, u64::MAX).await
+    pub(super) async fn take_whole(&self, operation: Operation, upload: Upload) -> Result<Body> {
+        self.take(operation, upload, u64::MAX).await
     }
 
     async fn take(
         &self,
         operation: Operation,
-        incoming: Incoming,
+        upload: Upload,
         whole_bytes_max: u64,
     ) -> Result<Body> {
+        let incoming = match upload {
+            Upload::Coming(incoming) => incoming,
+            Upload::Whole(body) => return Ok(body),
+        };
         if incoming.is_end_stream() {
             return Ok(Body::empty());
         }

@@ -17,8 +17,15 @@ pub struct Call {
     /// Who asks, told before the sidecar's own key is taken off.
     pub asker: Asker,
     pub head: Parts,
-    pub body: Incoming,
+    pub body: Upload,
     pub marks: Marks,
+}
+
+/// The body of a call on the way in.
+pub enum Upload {
+    Coming(Incoming),
+    /// In memory already, and within all limits.
+    Whole(Body),
 }
 
 impl Call {

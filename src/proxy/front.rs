@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::{Instrument, debug, error, info_span};
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Upload};
 use super::marks::{self, Marks, REQUEST_ID};
 use super::respond::{self, CorsAsked};
 use crate::cache::Asker;
@@ -96,7 +96,7 @@ where
                 collection,
                 asker,
                 head,
-                body,
+                body: Upload::Coming(body),
                 marks,
             };
             let preflight = call.is_preflight();

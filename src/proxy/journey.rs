@@ -48,6 +48,7 @@ impl Service<Call> for Journey {
 async fn travel(parts: &Arc<ProxyParts>, mut call: Call) -> Result<Answer> {
     // Before the snapshot: who has been held goes by the mode that came out.
     let permit = if needs_permit(call.operation) && !call.is_preflight() {
+        call = pass::taken_first(parts, call).await?;
         Some(parts.passage.enter().await?)
     } else {
         parts.passage.reading().await;

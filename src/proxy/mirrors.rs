@@ -14,6 +14,11 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
+    /// Whether there is a second store.
+    pub(super) fn are_there(&self) -> bool {
+        self.primary.is_some() || self.secondary.is_some()
+    }
+
     /// The one whose authority is the store in this role.
     pub fn from(&self, authority: Role) -> Option<&Arc<Mirror>> {
         match authority {

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::call::{Answer, Call};
+use super::call::{Answer, Call, Upload};
 use super::layers::ProxyParts;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Permit, Plan};
@@ -74,13 +74,7 @@ pub(super) async fn pass(
 /// Reads as much of the body as is read before the store is asked.
 pub(super) async fn taken_in(parts: &ProxyParts, plan: &Plan, call: Call) -> Result<PassCall> {
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
-    let taking = async {
-        if reads_body(parts, plan, call.operation) {
-            parts.bodies.take_whole(call.operation, call.body).await
-        } else {
-            parts.bodies.take_in(call.operation, call.body).await
-        }
-    };
+    let taking = parts.bodies.take_in(call.operation, call.body);
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
         operation: call.operation,
@@ -97,13 +91,7 @@ pub(super) async fn taken_in_to_be_read(
     call: Call,
 ) -> Result<PassCall> {
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
-    let taking = async {
-        if reads_body(parts, plan, call.operation) {
-            parts.bodies.take_whole(call.operation, call.body).await
-        } else {
-            parts.bodies.take_question(call.operation, call.body).await
-        }
-    };
+    let taking = parts.bodies.take_question(call.operation, call.body);
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
         operation: call.operation,
@@ -130,14 +118,24 @@ pub(super) async fn send(plan: &Plan, call: PassCall) -> Result<Answer> {
     Ok(Answer::of_store(answer, plan.authority_role))
 }
 
-/// Whether a call has to be in memory before it goes on: what it touches is read from it.
-fn reads_body(parts: &ProxyParts, plan: &Plan, operation: Operation) -> bool {
-    let is_looked_into = plan.follower.is_some() || parts.rehearsal.is_some();
-    is_looked_into && !operation.class().is_read() && operation.has_json_body()
+/// Reads the body of a write whole before it gets its permit, where the mode can change: an upload
+/// that is slow must not keep the fence waiting, and what a write touches is read from its body.
+///
+/// Cancel safety: what was read so far is lost, as is the request.
+pub(super) async fn taken_first(parts: &ProxyParts, mut call: Call) -> Result<Call> {
+    if !parts.mirrors.are_there() || !call.operation.has_json_body() {
+        return Ok(call);
+    }
+    let snapshot = parts.router.snapshot();
+    let patience = parts.patience(snapshot.plan(None), call.operation, call.head.uri.query());
+    let taking = parts.bodies.take_whole(call.operation, call.body);
+    call.body = Upload::Whole(in_time(patience, taking).await?);
+    Ok(call)
 }
 
-/// Sends a write, through the mirror if there is one, unless the sidecar has lost touch since it began. If that has happened when the
-/// answer comes, nobody is told that it was done: the modes may have changed without us.
+/// Sends a write, through the mirror if there is one, unless the sidecar has lost touch since it
+/// began. If that has happened when the answer comes, nobody is told that it was done: the modes may
+/// have changed without us.
 pub(super) async fn send_write(
     parts: &ProxyParts,
     plan: &Plan,

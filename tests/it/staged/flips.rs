@@ -3,12 +3,14 @@
 use outrigger::stage::Stage;
 use serde_json::json;
 
-use super::{Primary, World, upserting};
+use super::{DOCS, Primary, World, upserting};
+use crate::support::ask::{Answer, Ask};
+use crate::support::wire::Wire;
 use crate::support::{story, until};
 
 const HELD: &str = "outrigger_mode_held_writes_total";
 
-fn store(answer: &crate::support::ask::Answer) -> Option<String> {
+fn store(answer: &Answer) -> Option<String> {
     answer.head.field("x-outrigger-store")
 }
 
@@ -17,7 +19,7 @@ async fn one_held(
     world: &World,
     from: u64,
     come: impl Fn() -> usize,
-) -> Vec<tokio::task::JoinHandle<crate::support::ask::Answer>> {
+) -> Vec<tokio::task::JoinHandle<Answer>> {
     let mut sent = Vec::new();
     let before = world.sidecar.metric(HELD, &[]);
     let held = || world.sidecar.metric(HELD, &[]) > before;
@@ -100,6 +102,29 @@ fn a_flip_from_an_embedded_store_waits_for_writes_under_way() {
 #[test]
 fn a_flip_from_an_outbox_waits_for_writes_under_way() {
     under_way(Primary::Pgvector);
+}
+
+#[test]
+fn a_slow_upload_keeps_no_flip_waiting_and_goes_by_the_mode_that_comes_out() {
+    story(async {
+        let world = World::mirrored(Primary::Embedded).await;
+        let upload = Ask::put(&format!("{DOCS}/points?wait=true"), "")
+            .with("content-type", "application/json")
+            .with("expect", "100-continue")
+            .json(&upserting(1, json!({"n": 1})));
+        let mut wire = Wire::connect(world.sidecar.proxy()).await;
+        wire.send(upload.head_bytes()).await;
+        // It is being read from now on.
+        assert_eq!(wire.head().await.unwrap().status(), 100);
+        world.mode("cutover").await.ok();
+
+        let head = upload.head_bytes().len();
+        wire.send(&upload.bytes()[head..]).await;
+        let answer = Answer::read(&mut wire, "PUT").await.unwrap().ok();
+        assert_eq!(store(&answer).as_deref(), Some("secondary"));
+        world.in_sync().await;
+        assert_eq!(world.both().await.len(), 1);
+    });
 }
 
 #[test]
