@@ -34,6 +34,8 @@ struct Asked {
     why: String,
     #[serde(default)]
     who: Option<String>,
+    #[serde(default)]
+    gone: Vec<String>,
 }
 
 /// What is in force here, and what is going on.
@@ -79,6 +81,7 @@ fn sidecars(look: &Look, own: u64) -> Value {
         json!({
             "name": member.name,
             "live": member.is_live,
+            "silent_ms": millis(member.silent),
             "this": member.id == own,
         })
     });
@@ -124,6 +127,7 @@ async fn wish(request: Request<Incoming>) -> Result<Wish> {
         who: asked.who.unwrap_or_else(|| "admin API".to_owned()),
         why: asked.why,
         is_forced: asked.force,
+        gone: asked.gone,
     })
 }
 

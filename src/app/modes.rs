@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::mode::control::{Control, FileControl, PostgresControl};
 use crate::mode::{
-    Changer, Drain, Fleet, LEASE, OnArm, OnSwap, Passage, Readiness, Router, Snapshot, Stores,
-    Table,
+    Changer, Drain, Fleet, Home, LEASE, OnArm, OnSwap, Passage, Readiness, Router, Snapshot,
+    Stores, Table,
 };
 use crate::model::{Mode, Role, StoreKind};
 use crate::net;
@@ -54,13 +54,29 @@ fn control(
     {
         let shared = Arc::new(shared);
         shared.start(tasks, stop);
-        return Ok(Arc::new(PostgresControl::new(shared, LEASE)));
+        return Ok(Arc::new(PostgresControl::new(
+            shared,
+            LEASE,
+            keeper(settings),
+        )));
     }
     let control = FileControl::open(&settings.data_dir, clock)?;
     if settings.secondary.is_some() {
         control.take()?;
     }
     Ok(Arc::new(control))
+}
+
+/// The store whose database the control store is in, unless it is set apart.
+fn keeper(settings: &Settings) -> Option<Role> {
+    if settings.control.url.is_some() {
+        return None;
+    }
+    let is_kept_by = |role: &Role| {
+        let store = settings.store(*role);
+        store.is_some_and(|of| of.kind == StoreKind::Pgvector)
+    };
+    Role::BOTH.into_iter().find(is_kept_by)
 }
 
 /// The control store that is set, or else the store that is in PostgreSQL.
@@ -210,6 +226,7 @@ pub(super) struct Changing<'a> {
 impl Changing<'_> {
     /// Joins the others. The modes that are in force among them are in force here afterwards.
     pub(super) async fn join(self) -> Result<Arc<Changer>> {
+        self.succeed().await?;
         self.fleet.join(self.tasks, self.stop.clone()).await?;
         self.following
             .begin(&self.fleet, self.tasks, self.stop)
@@ -228,5 +245,34 @@ impl Changing<'_> {
             self.tasks.clone(),
             self.stages.clone(),
         ))
+    }
+
+    /// Where a sidecar that was killed would be waited for, this one leaves for those who ran from
+    /// its data folder, and is remembered for the next.
+    async fn succeed(&self) -> Result<()> {
+        if self.fleet.control().keeper().is_none() {
+            return Ok(());
+        }
+        let (folder, id) = (self.settings.data_dir.clone(), self.fleet.id());
+        let taking = task::spawn_blocking("home", move || Home::take(&folder));
+        let failed = |error| Error::settings("open the data folder").with_source(error);
+        let Some(home) = taking.await.map_err(failed)?? else {
+            warn!(
+                folder = %self.settings.data_dir.display(),
+                "other sidecars share this data folder: one that is killed has to be told gone by \
+                 hand (`outrigger mode set --gone`); give each a data_dir of its own"
+            );
+            return Ok(());
+        };
+        for before in home.before() {
+            self.fleet.control().leave(*before).await?;
+        }
+        let remembering = task::spawn_blocking("home", move || {
+            home.remember(id)?;
+            Ok::<_, Error>(home)
+        });
+        let home = remembering.await.map_err(failed)??;
+        self.fleet.live_in(home);
+        Ok(())
     }
 }

@@ -33,6 +33,9 @@ pub(super) enum ModeAction {
         /// Leave the checks out; never the fence.
         #[arg(long)]
         force: bool,
+        /// A sidecar that is waited for though it is silent, and that has ended for good.
+        #[arg(long, value_name = "SIDECAR")]
+        gone: Vec<String>,
         /// To be kept in the history.
         #[arg(long, default_value = "", value_name = "TEXT")]
         why: String,
@@ -83,11 +86,12 @@ fn asked(settings: &Settings, action: ModeAction) -> Result<ExitCode> {
             to,
             collection,
             force,
+            gone,
             why,
             json,
         } => {
             let body = json!({
-                "mode": to, "collection": collection, "force": force, "why": why,
+                "mode": to, "collection": collection, "force": force, "why": why, "gone": gone,
                 "who": "outrigger mode",
             });
             let asked = desk::Asked {

@@ -88,6 +88,7 @@ impl Watch {
                 who: "config file".to_owned(),
                 why: format!("edited in {}", self.path.display()),
                 is_forced: false,
+                gone: Vec::new(),
             };
             // Refused, it is in the log already.
             if changer.set(wish).await.is_err() {

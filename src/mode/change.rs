@@ -25,13 +25,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::control::{Ack, Begun, Change, ControlFuture, Flip, Phase, Proposal};
-use super::fleet::Fleet;
+use super::fleet::{Fleet, LEASE};
 use super::follower::{Drain, Readiness};
 use crate::error::Result;
 use crate::model::{Mode, Step};
 use crate::stage::{Stage, Stages};
 use crate::task::Group;
-use words::{lacks, note, refused, so_already, under_way};
+use words::{lacks, note, refused, silent, so_already, under_way};
 
 /// Marks that may wait when the fence goes up: they are worked off inside it.
 const NEARLY_NONE: u64 = 200;
@@ -41,6 +41,8 @@ const NEAR_WITHIN: Duration = Duration::from_secs(10);
 const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// How long the control store may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+/// Who is waited for, and silent for longer, is not asked to take part in a change.
+const SILENT: Duration = LEASE;
 /// How long it is waited for that all go by the new modes.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -54,6 +56,8 @@ pub struct Wish {
     pub why: String,
     /// Leaves the checks out.
     pub is_forced: bool,
+    /// Names of sidecars that are waited for though they are silent, and that have ended for good.
+    pub gone: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +190,7 @@ impl Changer {
             return Err(NotDone::because("another change of mode is under way"));
         }
         let _turn = Turn(&self.is_busy);
+        self.forget(&wish.gone).await?;
         let look = self.fleet.look().await.map_err(told)?;
         let name = wish.collection.as_deref();
         let from = look.table.mode_of(name);
@@ -197,6 +202,9 @@ impl Changer {
         };
         if let Some(change) = &look.change {
             return Err(under_way(change));
+        }
+        if let Some(member) = look.silent(SILENT).next() {
+            return Err(silent(member));
         }
         if let Some(reason) = (self.hindrance)() {
             return Err(NotDone::because(reason));
@@ -230,6 +238,22 @@ impl Changer {
             lasts: self.fence_timeout,
         };
         self.carry_out(proposal).await
+    }
+
+    async fn forget(&self, gone: &[String]) -> Result<(), NotDone> {
+        for name in gone {
+            let control = self.fleet.control();
+            if !answered(control.forget(name, SILENT)).await? {
+                return Err(NotDone::because(format!(
+                    "no sidecar {name:?} is waited for that has been silent for {SILENT:?}"
+                )));
+            }
+            info!(
+                name,
+                "a sidecar was said to be gone, and is not waited for any more"
+            );
+        }
+        Ok(())
     }
 
     /// Before the fence goes up, with traffic flowing.

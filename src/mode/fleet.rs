@@ -26,6 +26,14 @@
 //! the store after the flip: its sidecar does not say that it was done (`Permit::check` again), so
 //! what is lost was never acknowledged.
 //!
+//! Where the control store is in the database of the store that follows, it is out of reach when
+//! that store is, and a follower that is down must fail no client. There a sidecar's lease *lasts*:
+//! it goes on by the table that it knows, and the control store counts it as live however long it is
+//! silent. By 1 nothing moves without it. A sidecar that was killed there is waited for too, until
+//! one that starts from its data folder leaves in its stead (`Home`), or until somebody who knows
+//! that it has ended says so (`Wish::gone`). Beats are numbered, so that one that was sent with the
+//! lease that lapses takes nothing back from one that was sent later.
+//!
 //! Where the authority does not move, the old table and the new one may be in force side by side
 //! for a moment; whoever needs that nobody goes by the old one any more (a backfill) waits until no
 //! change is under way.
@@ -35,7 +43,7 @@
 //! all go by it.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -45,6 +53,7 @@ use tracing::{error, info, warn};
 
 use super::control::{Ack, Beat, Change, Control, ControlFuture, Look, Phase, Proposal, SidecarId};
 use super::follower::ModeFuture;
+use super::home::Home;
 use super::passage::{Fence, Passage};
 use super::router::{Router, Snapshot};
 use super::table::Table;
@@ -79,12 +88,15 @@ pub struct Fleet {
     on_swap: OnSwap,
     on_arm: OnArm,
     hurry: Notify,
+    /// Held as long as this sidecar lives.
+    home: OnceLock<Home>,
     seen: watch::Sender<Option<Arc<Look>>>,
 }
 
 /// What the task carries from turn to turn.
 #[derive(Default)]
 struct Hand {
+    beats: u64,
     ack: Option<Ack>,
     held: Option<(u64, Fence)>,
     was_lost: bool,
@@ -115,6 +127,7 @@ impl Fleet {
             on_swap,
             on_arm,
             hurry: Notify::new(),
+            home: OnceLock::new(),
             seen: watch::Sender::new(None),
         })
     }
@@ -133,6 +146,12 @@ impl Fleet {
 
     pub fn id(&self) -> SidecarId {
         self.id
+    }
+
+    /// Keeps the data folder for as long as this sidecar may be waited for.
+    pub fn live_in(&self, home: Home) {
+        // There is one to a sidecar; a second is let go of.
+        drop(self.home.set(home));
     }
 
     /// What was seen last, and what is seen from now on.
@@ -195,7 +214,8 @@ impl Fleet {
                     if !std::mem::replace(&mut hand.was_lost, true) {
                         warn!(
                             error = %error.chain(),
-                            "the control store does not answer; writes are refused when the lease is over"
+                            goes_on = self.goes_on_alone(),
+                            "the control store does not answer; unless this sidecar goes on by                              what it knows, writes are refused when its lease is over"
                         );
                     }
                     if hand.held.is_some() {
@@ -229,17 +249,28 @@ impl Fleet {
 
     async fn turn(&self, hand: &mut Hand) -> Result<Next> {
         let sent = Instant::now();
+        let lasts = self.goes_on_alone();
+        hand.beats += 1;
         let beat = Beat {
             id: self.id,
             name: self.name.clone(),
             ack: hand.ack,
+            lasts,
+            number: hand.beats,
         };
         let look = Arc::new(answered(self.control.beat(beat)).await?);
         let next = self.act(&look, hand).await?;
         // Only now: what was shown is in force here.
-        self.passage.lease().renew(sent, self.control.lease());
+        let lease = self.control.lease().filter(|_| !lasts);
+        self.passage.lease().renew(sent, lease);
         self.seen.send_replace(Some(look));
         Ok(next)
+    }
+
+    /// Whether the control store is out of reach when a store is that only follows.
+    fn goes_on_alone(&self) -> bool {
+        let keeper = self.control.keeper();
+        keeper.is_some_and(|keeper| self.router.snapshot().has_authority_beside(keeper))
     }
 
     async fn act(&self, look: &Look, hand: &mut Hand) -> Result<Next> {
@@ -262,8 +293,8 @@ impl Fleet {
                     return Ok(Next::Now);
                 }
                 if look.lacking(ack).is_empty() || change.is_over {
-                    answered(self.control.finish(change.id)).await?;
-                    return Ok(Next::Now);
+                    let is_finished = answered(self.control.finish(change.id)).await?;
+                    return Ok(if is_finished { Next::Now } else { Next::Soon });
                 }
                 Ok(Next::Soon)
             }

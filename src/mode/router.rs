@@ -101,6 +101,12 @@ impl Snapshot {
             .any(|plan| plan.is_followed_from(authority))
     }
 
+    /// Whether anything is written first to the store that is not in this role.
+    pub fn has_authority_beside(&self, role: Role) -> bool {
+        let plans = std::iter::once(&self.common).chain(self.own.values());
+        plans.into_iter().any(|plan| plan.authority_role != role)
+    }
+
     pub fn has_own(&self, collection: &str) -> bool {
         self.own.contains_key(collection)
     }

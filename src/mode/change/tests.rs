@@ -123,6 +123,14 @@ impl Control for Way {
         self.control.lease()
     }
 
+    fn keeper(&self) -> Option<Role> {
+        self.control.keeper()
+    }
+
+    fn forget<'a>(&'a self, name: &'a str, silent: Duration) -> ControlFuture<'a, bool> {
+        self.control.forget(name, silent)
+    }
+
     fn initialise<'a>(&'a self, table: &'a Table, who: &'a str) -> ControlFuture<'a, Table> {
         self.control.initialise(table, who)
     }
@@ -280,6 +288,7 @@ fn wish(to: Mode) -> Wish {
         who: "a test".to_owned(),
         why: "to see".to_owned(),
         is_forced: false,
+        gone: Vec::new(),
     }
 }
 
@@ -644,6 +653,86 @@ async fn one_that_comes_while_a_change_is_on_is_waited_for_or_comes_to_the_new_m
     one.follower.left.store(0, Ordering::SeqCst);
     change.await.unwrap().unwrap();
     assert_eq!(late.writes_to().await, Role::Secondary);
+}
+
+/// Three whose control store is in the database of the secondary.
+async fn kept_by_the_follower() -> (Sidecar, Sidecar, Sidecar) {
+    let control = MemoryControl::new(LEASE).kept_by(Role::Secondary);
+    let mut all = Vec::new();
+    for name in ["one", "other", "third"] {
+        all.push(Sidecar::join(&control, name).await);
+    }
+    let (third, other, one) = (all.pop(), all.pop(), all.pop());
+    (one.unwrap(), other.unwrap(), third.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_takes_the_control_store_with_it_stops_no_write_and_every_change() {
+    let (one, other, third) = kept_by_the_follower().await;
+    one.set(Mode::DualWrite).await.unwrap();
+    one.way.is_cut.store(true, Ordering::SeqCst);
+    tokio::time::sleep(10 * LEASE).await;
+    let (permit, plan) = one.begin_write().await.unwrap();
+    assert_eq!(plan.authority_role, Role::Primary);
+    // Not by those who still reach it either, with force or without.
+    for made in [
+        other.set(Mode::Cutover).await,
+        other.forced(Mode::Cutover).await,
+        other.set(Mode::PrimaryOnly).await,
+    ] {
+        let reason = made.unwrap_err().reason;
+        assert!(reason.contains("--gone one"), "{reason}");
+    }
+    permit.check().unwrap();
+    drop(permit);
+    one.way.is_cut.store(false, Ordering::SeqCst);
+    tokio::time::sleep(LEASE).await;
+    other.set(Mode::Cutover).await.unwrap();
+    assert_eq!(one.writes_to().await, Role::Secondary);
+
+    // Where the store with the control store is written first, nobody goes on without it.
+    third.way.is_cut.store(true, Ordering::SeqCst);
+    tokio::time::sleep(2 * LEASE).await;
+    assert!(third.begin_write().await.is_err());
+    other.set(Mode::DualWrite).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_on_and_has_just_fallen_silent_is_waited_for_to_the_end() {
+    let (one, other, _third) = kept_by_the_follower().await;
+    one.way.is_cut.store(true, Ordering::SeqCst);
+    // Not fenced: it is in force for those who have heard of it, and not over before all have.
+    other.set(Mode::DualWrite).await.unwrap();
+    assert_eq!(one.mode(), Mode::PrimaryOnly);
+    tokio::time::sleep(10 * LEASE).await;
+    let refused = other.set(Mode::Cutover).await.unwrap_err().reason;
+    assert!(refused.contains("under way"), "{refused}");
+    one.way.is_cut.store(false, Ordering::SeqCst);
+    tokio::time::sleep(LEASE).await;
+    assert_eq!(one.mode(), Mode::DualWrite);
+    one.way.is_cut.store(true, Ordering::SeqCst);
+    let held = other.set(Mode::Cutover).await.unwrap_err();
+    assert!(held.held.is_some(), "{}", held.reason);
+    assert_eq!(one.writes_to().await, Role::Primary);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_ended_for_good_is_not_waited_for_once_somebody_says_so() {
+    let (one, other, third) = kept_by_the_follower().await;
+    one.set(Mode::DualWrite).await.unwrap();
+    let gone = |name: &str| Wish {
+        gone: vec![name.to_owned()],
+        ..wish(Mode::Cutover)
+    };
+    one.way.is_cut.store(true, Ordering::SeqCst);
+    // Of one that was heard of a moment ago it is not believed.
+    let refused = other.changer.set(gone("one")).await.unwrap_err().reason;
+    assert!(refused.contains("has been silent"), "{refused}");
+    tokio::time::sleep(2 * LEASE).await;
+    let refused = other.changer.set(gone("third")).await.unwrap_err().reason;
+    assert!(refused.contains("has been silent"), "{refused}");
+    other.changer.set(gone("one")).await.unwrap();
+    assert_eq!(third.writes_to().await, Role::Secondary);
 }
 
 #[tokio::test(start_paused = true)]

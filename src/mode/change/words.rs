@@ -1,7 +1,7 @@
 //! What is said of a change that was not made, or need not be.
 
 use super::{Done, NotDone};
-use crate::mode::control::{Change, Look};
+use crate::mode::control::{Change, Look, Member};
 use crate::mode::follower::Standing;
 use crate::model::Mode;
 
@@ -38,6 +38,15 @@ pub(super) fn under_way(change: &Change) -> NotDone {
     NotDone::because(format!(
         "another change of mode is under way: {} to {} by {}",
         of.from, of.to, of.who
+    ))
+}
+
+pub(super) fn silent(member: &Member) -> NotDone {
+    let (name, for_s) = (&member.name, member.silent.as_secs());
+    NotDone::because(format!(
+        "the sidecar {name} was last heard of {for_s} s ago and may go on by the mode that it \
+         knows, for it does not need the control store to: nothing is changed without it; start it \
+         again, or if it has ended for good, say so with --gone {name}"
     ))
 }
 

@@ -17,6 +17,7 @@ use super::{Beat, Begun, Control, ControlFuture, Entry, Flip, Look, Proposal, Si
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::table::Table;
+use crate::model::Role;
 use crate::task;
 
 const NAME: &str = "control.json";
@@ -136,6 +137,15 @@ impl Inner {
 impl Control for FileControl {
     fn lease(&self) -> Option<Duration> {
         None
+    }
+
+    fn keeper(&self) -> Option<Role> {
+        None
+    }
+
+    fn forget<'a>(&'a self, name: &'a str, silent: Duration) -> ControlFuture<'a, bool> {
+        let name = name.to_owned();
+        self.decide(move |inner| Ok(inner.state.lock().forget(&name, silent)))
     }
 
     fn initialise<'a>(&'a self, table: &'a Table, who: &'a str) -> ControlFuture<'a, Table> {

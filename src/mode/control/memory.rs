@@ -11,6 +11,7 @@ use super::state::State;
 use super::{Beat, Begun, Control, ControlFuture, Entry, Flip, Look, Proposal, SidecarId};
 use crate::clock::Clock;
 use crate::mode::table::Table;
+use crate::model::Role;
 
 /// Clones share one truth.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ pub struct MemoryControl {
     state: Arc<Mutex<State>>,
     moves: Arc<Notify>,
     lease: Duration,
+    keeper: Option<Role>,
     clock: Clock,
 }
 
@@ -27,8 +29,15 @@ impl MemoryControl {
             state: Arc::default(),
             moves: Arc::default(),
             lease,
+            keeper: None,
             clock: Clock::system(),
         }
+    }
+
+    /// As if it were in the database of this store.
+    pub fn kept_by(mut self, keeper: Role) -> Self {
+        self.keeper = Some(keeper);
+        self
     }
 
     fn at_ms(&self) -> u64 {
@@ -53,6 +62,14 @@ impl MemoryControl {
 impl Control for MemoryControl {
     fn lease(&self) -> Option<Duration> {
         Some(self.lease)
+    }
+
+    fn keeper(&self) -> Option<Role> {
+        self.keeper
+    }
+
+    fn forget<'a>(&'a self, name: &'a str, silent: Duration) -> ControlFuture<'a, bool> {
+        self.moving(|state| state.forget(name, silent))
     }
 
     fn initialise<'a>(&'a self, table: &'a Table, who: &'a str) -> ControlFuture<'a, Table> {
@@ -83,7 +100,12 @@ impl Control for MemoryControl {
     }
 
     fn finish(&self, change: u64) -> ControlFuture<'_, bool> {
-        self.moving(|state| state.finish(change))
+        let is_finished = self.state.lock().finish(change);
+        // Nobody is woken for nothing: those who are would ask again at once.
+        if is_finished {
+            self.moves.notify_waiters();
+        }
+        Box::pin(std::future::ready(Ok(is_finished)))
     }
 
     fn abandon(&self, change: u64) -> ControlFuture<'_, bool> {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::table::Table;
 use crate::error::Result;
-use crate::model::Mode;
+use crate::model::{Mode, Role};
 
 pub use file::FileControl;
 pub use memory::MemoryControl;
@@ -59,6 +59,11 @@ pub struct Beat {
     /// For people: where it listens.
     pub name: String,
     pub ack: Option<Ack>,
+    /// It goes on by what it knows while the control store is out of reach, and so counts as live
+    /// until it leaves.
+    pub lasts: bool,
+    /// Each is above the one before.
+    pub number: u64,
 }
 
 /// A sidecar that has been heard of.
@@ -68,6 +73,9 @@ pub struct Member {
     pub name: String,
     /// Whether its lease holds, by the control store's clock.
     pub is_live: bool,
+    /// Its lease holds until it leaves, however long it is silent.
+    pub lasts: bool,
+    pub silent: Duration,
     pub ack: Option<Ack>,
 }
 
@@ -107,6 +115,13 @@ pub struct Look {
 }
 
 impl Look {
+    /// Those that are waited for though they have been silent for longer than this: they may go on
+    /// by modes of the past.
+    pub fn silent(&self, longer_than: Duration) -> impl Iterator<Item = &Member> {
+        let lasting = self.members.iter().filter(|member| member.lasts);
+        lasting.filter(move |member| member.silent > longer_than)
+    }
+
     /// The live sidecars that have not said this yet, by name.
     pub fn lacking(&self, ack: Ack) -> Vec<String> {
         let live = self.members.iter().filter(|member| member.is_live);
@@ -161,6 +176,14 @@ pub struct Entry {
 pub trait Control: Send + Sync {
     /// How long a sidecar counts as live after a beat. `None`: there is only this one, for ever.
     fn lease(&self) -> Option<Duration>;
+
+    /// The store in whose database this is, if it is in one: where that one only follows, nobody may
+    /// stop because it cannot be reached.
+    fn keeper(&self) -> Option<Role>;
+
+    /// Forgets the sidecars of this name that are waited for though they have been silent for so
+    /// long. Whether there were any.
+    fn forget<'a>(&'a self, name: &'a str, silent: Duration) -> ControlFuture<'a, bool>;
 
     /// Puts the first modes in force if none ever were. What is in force afterwards.
     fn initialise<'a>(&'a self, table: &'a Table, who: &'a str) -> ControlFuture<'a, Table>;

@@ -14,12 +14,13 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::table::Table;
-use crate::model::Mode;
+use crate::model::{Mode, Role};
 use crate::store::control::{self, ControlTables};
 
 pub struct PostgresControl {
     tables: Arc<ControlTables>,
     lease: Duration,
+    keeper: Option<Role>,
     /// What was heard of when it was last waited for.
     heard: AtomicU64,
 }
@@ -41,10 +42,11 @@ struct Detail {
 }
 
 impl PostgresControl {
-    pub fn new(tables: Arc<ControlTables>, lease: Duration) -> Self {
+    pub fn new(tables: Arc<ControlTables>, lease: Duration, keeper: Option<Role>) -> Self {
         Self {
             tables,
             lease,
+            keeper,
             heard: AtomicU64::new(0),
         }
     }
@@ -63,7 +65,8 @@ impl PostgresControl {
                     id: &name,
                     name: &beat.name,
                     lease: self.lease,
-                    seen_epoch: 0,
+                    lasts: beat.lasts,
+                    number: beat.number,
                     armed: armed.as_deref(),
                     flipped: flipped.as_deref(),
                 };
@@ -75,6 +78,8 @@ impl PostgresControl {
             id: beat.id,
             name: beat.name,
             is_live: true,
+            lasts: beat.lasts,
+            silent: Duration::ZERO,
             ack: beat.ack,
         }));
         Ok(Look {
@@ -88,6 +93,14 @@ impl PostgresControl {
 impl Control for PostgresControl {
     fn lease(&self) -> Option<Duration> {
         Some(self.lease)
+    }
+
+    fn keeper(&self) -> Option<Role> {
+        self.keeper
+    }
+
+    fn forget<'a>(&'a self, name: &'a str, silent: Duration) -> ControlFuture<'a, bool> {
+        Box::pin(self.tables.forget(name, silent))
     }
 
     fn initialise<'a>(&'a self, first: &'a Table, _who: &'a str) -> ControlFuture<'a, Table> {
@@ -286,6 +299,8 @@ fn member(of: &control::Sidecar) -> Result<Member> {
         id: id_of(&of.id)?,
         name: of.name.to_string(),
         is_live: of.live,
+        lasts: of.lasts,
+        silent: Duration::from_millis(of.silent_ms),
         ack: ack.transpose()?,
     })
 }

@@ -47,6 +47,8 @@ struct Heard {
     name: String,
     /// `None`: for ever.
     until: Option<Instant>,
+    /// It has said so itself.
+    lasts: bool,
     at: Instant,
     ack: Option<Ack>,
 }
@@ -113,17 +115,20 @@ impl State {
         let now = Instant::now();
         let heard = Heard {
             name: beat.name,
-            until: lease.map(|lease| now + lease),
+            until: lease.filter(|_| !beat.lasts).map(|lease| now + lease),
+            lasts: beat.lasts,
             at: now,
             ack: beat.ack,
         };
         self.members.insert(beat.id, heard);
         self.members
-            .retain(|_, heard| heard.at.elapsed() < FORGOTTEN);
+            .retain(|_, heard| heard.lasts || heard.at.elapsed() < FORGOTTEN);
         let members = self.members.iter().map(|(id, heard)| Member {
             id: *id,
             name: heard.name.clone(),
             is_live: heard.is_live(),
+            lasts: heard.lasts,
+            silent: heard.at.elapsed(),
             ack: heard.ack,
         });
         Look {
@@ -135,6 +140,14 @@ impl State {
 
     pub(super) fn leave(&mut self, id: SidecarId) {
         self.members.remove(&id);
+    }
+
+    pub(super) fn forget(&mut self, name: &str, silent: Duration) -> bool {
+        let before = self.members.len();
+        let is_meant =
+            |heard: &Heard| heard.lasts && heard.name == name && heard.at.elapsed() > silent;
+        self.members.retain(|_, heard| !is_meant(heard));
+        self.members.len() < before
     }
 
     pub(super) fn begin(&mut self, proposal: Proposal) -> Begun {
@@ -195,8 +208,12 @@ impl State {
             return true;
         };
         let phase = Phase::Flipped;
-        let all_there = self.lacking(Ack { change: id, phase }).is_empty();
-        let may = change.phase == Phase::Flipped && (all_there || change.is_over());
+        let wanted = Ack { change: id, phase };
+        // Past its time it waits for nobody but those who go on without being heard of.
+        let is_waited_for = |heard: &&Heard| heard.lasts || (heard.is_live() && !change.is_over());
+        let mut waited_for = self.members.values().filter(is_waited_for);
+        let all_there = waited_for.all(|heard| has_said(heard.ack, wanted));
+        let may = change.phase == Phase::Flipped && all_there;
         if may {
             self.change = None;
         }

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 
 const TABLES: &str = include_str!("schema/control.sql");
 /// Moves with every change of that file.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 /// The second half of the lock under which the tables are made; no collection has it.
 const MAKING: i32 = -1;
 const POOL_SIZE: usize = 4;
@@ -97,7 +97,9 @@ pub struct Sidecar {
     pub name: Box<str>,
     /// Its lease has not lapsed.
     pub live: bool,
-    pub seen_epoch: u64,
+    /// Its lease never does.
+    pub lasts: bool,
+    pub silent_ms: u64,
     /// The change that it holds its writes for.
     pub armed: Option<Box<str>>,
     /// The change whose flip it has seen.
@@ -110,7 +112,10 @@ pub struct Beat<'b> {
     pub id: &'b str,
     pub name: &'b str,
     pub lease: Duration,
-    pub seen_epoch: u64,
+    /// It goes on while nothing is heard from here: it counts as live until it leaves.
+    pub lasts: bool,
+    /// Of this beat; each is above the one before.
+    pub number: u64,
     pub armed: Option<&'b str>,
     pub flipped: Option<&'b str>,
 }
@@ -186,12 +191,13 @@ impl ControlTables {
     /// Cancel safety: it may have been said, or be said later.
     pub async fn beat(&self, beat: Beat<'_>) -> Result<Look> {
         let mut values = Values::default();
-        let seen = i64::try_from(beat.seen_epoch).unwrap_or(i64::MAX);
+        let number = i64::try_from(beat.number).unwrap_or(i64::MAX);
         let parts = [
             values.push(beat.id.to_owned()),
             values.push(beat.name.to_owned()),
             interval(beat.lease, &mut values),
-            values.push(seen),
+            beat.lasts.to_string(),
+            values.push(number),
             values.push(beat.armed.map(str::to_owned)),
             values.push(beat.flipped.map(str::to_owned)),
         ];
@@ -206,6 +212,15 @@ impl ControlTables {
         self.write(format!("select qd_control.leave({id})"), values)
             .await
             .map(drop)
+    }
+
+    /// Forgets the sidecars of this name whose lease never lapses, if they were silent for so long.
+    pub async fn forget(&self, name: &str, silent: Duration) -> Result<bool> {
+        let mut values = Values::default();
+        let name = values.push(name.to_owned());
+        let silent = interval(silent, &mut values);
+        let sql = format!("select qd_control.forget({name}, {silent}) > 0");
+        self.yes(sql, values).await
     }
 
     /// Puts the modes in force if there never were any; what is in force then.

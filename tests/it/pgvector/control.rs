@@ -1,6 +1,7 @@
 //! The control tables: one mode for all sidecars, whoever changes it and whoever comes late.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -38,12 +39,16 @@ fn wanted(id: &'static str, epoch: u64) -> Wanted<'static> {
     }
 }
 
+/// Each beat is later than the one before.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
 async fn beat(of: &ControlTables, id: &str, armed: Option<&str>) -> Look {
     let beat = Beat {
         id,
         name: "a sidecar",
         lease: Duration::from_secs(60),
-        seen_epoch: 1,
+        lasts: false,
+        number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         armed,
         flipped: None,
     };
@@ -169,7 +174,8 @@ fn nothing_is_flipped_while_a_living_sidecar_has_not_armed() {
             id: "four",
             name: "gone",
             lease: Duration::ZERO,
-            seen_epoch: 0,
+            lasts: false,
+            number: 1,
             armed: None,
             flipped: None,
         };
@@ -178,6 +184,65 @@ fn nothing_is_flipped_while_a_living_sidecar_has_not_armed() {
         let others = two.look("two").await.unwrap().others;
         let said: Vec<_> = others.iter().map(|of| (&*of.id, of.live)).collect();
         assert_eq!(said, [("four", false), ("one", true)]);
+    });
+}
+
+#[test]
+fn one_whose_lease_lasts_is_waited_for_until_it_leaves_or_is_said_to_be_gone() {
+    let postgres = Postgres::start();
+    story(async {
+        let one = tables(&postgres);
+        one.initialise("old").await.unwrap();
+        let lasting = |number: u64, lasts: bool, armed| Beat {
+            id: "lasting",
+            name: "the lasting one",
+            lease: Duration::ZERO,
+            lasts,
+            number,
+            armed,
+            flipped: None,
+        };
+        one.beat(lasting(2, true, None)).await.unwrap();
+        // Sent before that, with the lease that lapses, and come later.
+        let late = one.beat(lasting(1, false, Some("a"))).await.unwrap();
+        assert!(late.others.is_empty());
+        let look = beat(&one, "one", None).await;
+        let [of] = &look.others[..] else {
+            panic!("{look:?}")
+        };
+        assert!(of.live && of.lasts && of.armed.is_none(), "{of:?}");
+
+        assert!(one.begin_change(wanted("a", look.epoch)).await.unwrap());
+        beat(&one, "one", Some("a")).await;
+        assert!(!one.flip("a", "new", &[]).await.unwrap());
+        one.beat(lasting(3, true, Some("a"))).await.unwrap();
+        assert!(one.flip("a", "new", &[]).await.unwrap());
+        let flipped = Beat {
+            flipped: Some("a"),
+            ..lasting(NUMBERS.fetch_add(1, Ordering::Relaxed), false, Some("a"))
+        };
+        one.beat(Beat {
+            id: "one",
+            ..flipped
+        })
+        .await
+        .unwrap();
+        // By then the time of the change is over, but for this one.
+        let over = "update qd_control.change set deadline = clock_timestamp()";
+        postgres.client().await.batch_execute(over).await.unwrap();
+        assert!(!one.finish("a").await.unwrap());
+        let an_hour = Duration::from_secs(3600);
+        assert!(!one.forget("the lasting one", an_hour).await.unwrap());
+        assert!(!one.forget("a sidecar", Duration::ZERO).await.unwrap());
+        assert!(one.forget("the lasting one", Duration::ZERO).await.unwrap());
+        assert!(one.finish("a").await.unwrap());
+
+        // Back to the lease that lapses, by a later beat.
+        one.beat(lasting(4, true, None)).await.unwrap();
+        one.beat(lasting(5, false, None)).await.unwrap();
+        let look = one.look("one").await.unwrap();
+        let found = look.others.iter().find(|of| &*of.id == "lasting").unwrap();
+        assert!(!found.live && !found.lasts, "{found:?}");
     });
 }
 

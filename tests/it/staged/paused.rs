@@ -1,5 +1,6 @@
 //! A sidecar that stands still while the others move the authority, and wakes up.
 
+use outrigger::mode::LEASE;
 use outrigger::task;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -144,5 +145,49 @@ fn a_sidecar_that_slept_across_a_flip_neither_writes_to_the_old_authority_nor_an
             async || points(fleet.primary.at()).await == points(fleet.secondary.at()).await,
         )
         .await;
+    });
+}
+
+#[test]
+fn a_follower_that_takes_the_control_store_with_it_stops_no_write() {
+    story(async {
+        let mut postgres = Postgres::start();
+        let primary = Plain::new().await;
+        let data = [Folder::new(), Folder::new()];
+        let more = format!(
+            "cache.enabled = false\nfence_timeout = \"1s\"\n\
+             primary.kind = \"qdrant\"\nprimary.url = \"{}\"\n\
+             secondary.kind = \"pgvector\"\nsecondary.url = \"{}\"",
+            primary.url(),
+            postgres.url()
+        );
+        let [one, other] = [0, 1].map(|at: usize| listening(&data[at], &more));
+        let mut killed = Process::start(&one, &[]).await;
+        let other = Process::start(&other, &[]).await;
+        changing(other.admin, "dual_write").await.unwrap().ok();
+        let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        write(other.proxy, "PUT", "", made).await;
+        in_sync(other.admin).await;
+
+        postgres.stop();
+        tokio::time::sleep(LEASE + LEASE / 5).await;
+        for (id, process) in (1..).zip([&killed, &other]) {
+            write(process.proxy, "PUT", "/points", upserting(id, json!({}))).await;
+        }
+        postgres.start_again();
+        for process in [&killed, &other] {
+            in_sync(process.admin).await;
+        }
+
+        // Killed, it is waited for, for it might go on; started again, it is known to have ended.
+        killed.signal("KILL");
+        killed.exit_code().await;
+        let refused = changing(other.admin, "cutover").await.unwrap();
+        assert_eq!(refused.status(), 409, "{}", refused.text());
+        killed = Process::start(&one, &[]).await;
+        changing(other.admin, "cutover").await.unwrap().ok();
+        for process in [&killed, &other] {
+            assert_eq!(points(process.proxy).await.len(), 2);
+        }
     });
 }

@@ -52,11 +52,16 @@ create table if not exists qd_control.sidecars (
   id text primary key,
   name text not null,
   started_at timestamptz not null,
+  -- Infinity: it goes on while these tables are out of reach, and is waited for until it leaves.
   lease_until timestamptz not null,
-  seen_epoch bigint not null,
   armed_change text,
   flipped_change text
 );
+alter table qd_control.sidecars drop column if exists seen_epoch;
+alter table qd_control.sidecars
+  add column if not exists heard_at timestamptz not null default clock_timestamp(),
+  -- Of the beat that was heard last.
+  add column if not exists number bigint not null default 0;
 
 create table if not exists qd_control.facts (key text primary key, value text not null);
 
@@ -83,15 +88,19 @@ language sql volatile as $$
         'age_ms', greatest(0, extract(epoch from clock_timestamp() - c.started_at) * 1000)::int8)
       from qd_control.change c),
     'others', coalesce((select json_agg(json_build_object('id', o.id, 'name', o.name,
-        'live', o.lease_until > clock_timestamp(), 'seen_epoch', o.seen_epoch,
+        'live', o.lease_until > clock_timestamp(), 'lasts', o.lease_until = 'infinity',
+        'silent_ms', greatest(0, extract(epoch from clock_timestamp() - o.heard_at) * 1000)::int8,
         'armed', o.armed_change, 'flipped', o.flipped_change) order by o.id)
       from qd_control.sidecars o where o.id <> _id), '[]'))::text
   from qd_control.state s
 $$;
 
--- Says that a sidecar lives, and what it has seen and done.
-create or replace function qd_control.beat(_id text, _name text, _lease interval, _seen bigint,
-  _armed text, _flipped text) returns text
+drop function if exists qd_control.beat(text, text, interval, bigint, text, text);
+
+-- Says that a sidecar lives, and what it has done. Beats are numbered: one that comes late, after a
+-- later one, takes nothing back.
+create or replace function qd_control.beat(_id text, _name text, _lease interval, _lasts boolean,
+  _number bigint, _armed text, _flipped text) returns text
 language plpgsql as $$
 declare
   _before record;
@@ -102,11 +111,15 @@ begin
       is distinct from (_armed, _flipped) then
     perform qd_control.tell();
   end if;
-  insert into qd_control.sidecars values (_id, _name, clock_timestamp(),
-    clock_timestamp() + _lease, _seen, _armed, _flipped)
+  insert into qd_control.sidecars as s (id, name, started_at, lease_until, armed_change,
+      flipped_change, heard_at, number)
+    values (_id, _name, clock_timestamp(),
+      case when _lasts then 'infinity' else clock_timestamp() + _lease end, _armed, _flipped,
+      clock_timestamp(), _number)
   on conflict (id) do update set name = excluded.name, lease_until = excluded.lease_until,
-    seen_epoch = excluded.seen_epoch, armed_change = excluded.armed_change,
-    flipped_change = excluded.flipped_change;
+    armed_change = excluded.armed_change, flipped_change = excluded.flipped_change,
+    heard_at = excluded.heard_at, number = excluded.number
+    where excluded.number > s.number;
   return qd_control.look(_id);
 end $$;
 
@@ -116,6 +129,21 @@ begin
   perform qd_control.lock(false);
   delete from qd_control.sidecars where id = _id;
   perform qd_control.tell();
+end $$;
+
+-- Forgets sidecars of this name that would be waited for however long they are silent, if they
+-- have been for so long.
+create or replace function qd_control.forget(_name text, _silent interval) returns bigint
+language plpgsql as $$
+declare
+  _count bigint;
+begin
+  perform qd_control.lock(true);
+  delete from qd_control.sidecars where name = _name and lease_until = 'infinity'
+    and heard_at < clock_timestamp() - _silent;
+  get diagnostics _count = row_count;
+  perform qd_control.tell();
+  return _count;
 end $$;
 
 create or replace function qd_control.initialise(_modes text) returns text
@@ -173,14 +201,15 @@ begin
 end $$;
 
 -- Whether it is finished by now: not while a sidecar lives that does not go by the new modes, as
--- long as its time is not over.
+-- long as its time is not over; and past it not while one does that goes on without these tables.
 create or replace function qd_control.finish(_id text) returns boolean
 language plpgsql as $$
 begin
   perform qd_control.lock(true);
   delete from qd_control.change where id = _id and phase = 'flipped'
-    and (deadline <= clock_timestamp() or not exists (select 1 from qd_control.sidecars s
-      where s.lease_until > clock_timestamp() and s.flipped_change is distinct from _id));
+    and not exists (select 1 from qd_control.sidecars s
+      where s.flipped_change is distinct from _id and (s.lease_until = 'infinity'
+        or (s.lease_until > clock_timestamp() and deadline > clock_timestamp())));
   if found then
     perform qd_control.tell();
   end if;
