@@ -125,7 +125,7 @@ impl Desk {
             (&Method::GET, "/api/sync/dead") => Some(sync::dead(mirrors, query).await),
             (&Method::POST, "/api/sync/retry") => Some(sync::retry(mirrors, query).await),
             (&Method::POST, "/api/sync/sweep") => {
-                Some(sync::ask_sweep(mirrors, &self.router, query).await)
+                Some(sync::ask_sweep(mirrors, self.changer.fleet(), query).await)
             }
             _ => None,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::mode::Router;
+use crate::mode::{Fleet, Router, journals};
 use crate::model::{Backlog, DeadLetter, Role, SweepDue};
 use crate::proxy::Mirrors;
 use crate::sync::{Direction, Rehearsal, Rehearsed, Report};
@@ -156,17 +156,28 @@ pub(super) async fn retry(mirrors: &Mirrors, query: Option<&str>) -> Result<Valu
 /// Has the stores compared whole, in the direction that is followed.
 pub(super) async fn ask_sweep(
     mirrors: &Mirrors,
-    router: &Router,
+    fleet: &Fleet,
     query: Option<&str>,
 ) -> Result<Value> {
     let asked = Asked::read(query);
+    let (router, control) = (fleet.router(), &**fleet.control());
     let mut begun = 0;
     for (authority, direction) in each(mirrors) {
         if router.snapshot().follows_from(authority) {
+            // Seen before the sweep is asked for: whoever kept them has ended before it begins. And
+            // once both stores are equal, what is in any journal does not matter.
+            let mut unkept = Vec::new();
+            if asked.collection.is_none() && control.lease().is_some() {
+                let look = fleet.look().await?;
+                for role in Role::BOTH {
+                    unkept.extend(journals::unkept(control, role, &look).await?);
+                }
+            }
             let ledger = direction.ledger();
             ledger
                 .want_sweep(asked.collection.as_deref(), "asked for")
                 .await?;
+            journals::dismiss(control, &unkept).await?;
             begun += 1;
         }
     }

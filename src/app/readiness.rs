@@ -9,7 +9,7 @@ use tracing::info;
 use super::deeds::YES;
 use super::sync::{Following, LOOK, plan};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::mode::{Drain, ModeFuture, Readiness, Standing};
+use crate::mode::{Drain, ModeFuture, Readiness, Standing, journals};
 use crate::model::Role;
 use crate::sync::NEVER_COMPARED;
 
@@ -42,6 +42,7 @@ impl Readiness for Following {
                 waiting: self.waiting(direction, collection).await?,
                 sweeps: reasons.collect(),
                 dead_letters: dead.map(|(_, count)| count).sum(),
+                absent: self.absent(collection).await?,
                 validation: None,
             })
         })
@@ -59,8 +60,11 @@ impl Readiness for Following {
                 return Ok(());
             };
             let ledger = mirror.direction().ledger();
-            if !snapshot.follows_from(authority) {
-                // What is left from an earlier time says nothing any more.
+            let is_new = snapshot.plan(collection).follower.is_none();
+            if is_new && !snapshot.follows_from(authority) {
+                // What is left from an earlier time says nothing any more: everything is compared.
+                // Where it comes back from the other way round it does: what was to be compared
+                // when the authority moved away with force still is.
                 ledger.forget().await?;
             }
             if let Some((_, store)) = self.pgvector.iter().find(|(role, _)| *role == authority) {
@@ -73,7 +77,7 @@ impl Readiness for Following {
                 store.mirrored(plan, &id, snapshot.epoch() + 1).await?;
             }
             // Where one has followed the other until now, the fence sees to it that they are equal.
-            if snapshot.plan(collection).follower.is_none() {
+            if is_new {
                 ledger.want_sweep(collection, NEVER_COMPARED).await?;
             }
             let fact = format!("followed_from_{authority}");
@@ -81,6 +85,23 @@ impl Readiness for Following {
             info!(%follower, collection = collection.unwrap_or("*"), "a store is to be followed");
             Ok(())
         })
+    }
+}
+
+impl Following {
+    /// Sidecars whose journals for the direction of this collection nobody keeps.
+    async fn absent(&self, collection: Option<&str>) -> Result<Vec<String>> {
+        let authority = self.router.snapshot().plan(collection).authority_role;
+        let Some(fleet) = self.fleet.get().filter(|_| self.control.lease().is_some()) else {
+            return Ok(Vec::new());
+        };
+        let look = fleet.looks().borrow().clone();
+        let look = match look {
+            Some(look) => look,
+            None => fleet.look().await?,
+        };
+        let unkept = journals::unkept(&*self.control, authority, &look).await?;
+        Ok(unkept.into_iter().map(|of| of.name).collect())
     }
 }
 

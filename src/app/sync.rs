@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Found, Journal, JournalSettings};
 use crate::metrics::{Metrics, SyncMetrics};
 use crate::mode::control::{Control, Proposal};
-use crate::mode::{Fleet, Readiness as _, Router, Table};
+use crate::mode::{Fleet, Readiness as _, Router, Table, journals};
 use crate::model::{Mode, Role, StoreKind};
 use crate::proxy::Mirrors;
 use crate::stage::Stages;
@@ -66,7 +66,7 @@ pub(super) struct Following {
     metrics: SyncMetrics,
     /// Whether it is known, durably, what has to be compared.
     pub(super) has_owned_up: AtomicBool,
-    fleet: Joined,
+    pub(super) fleet: Joined,
     /// Other modes are in force.
     swapped: Notify,
     /// Whether PostgreSQL makes the marks that the modes ask for.
@@ -121,6 +121,7 @@ impl Following {
         if self.mirrors.primary.is_none() {
             return Ok(());
         }
+        self.keep_journals(tasks, stop).await?;
         if let Err(error) = self.settle().await {
             warn!(error = %error.chain(), "mirrored writes wait until PostgreSQL marks them");
         }
@@ -155,6 +156,35 @@ impl Following {
             });
         }
         Ok(())
+    }
+
+    /// Notes the journals for those who share the control store, and crosses them out at the end.
+    async fn keep_journals(self: &Arc<Self>, tasks: &Group, stop: &Stop) -> Result<()> {
+        let Some(fleet) = self.fleet.get().filter(|_| self.control.lease().is_some()) else {
+            return Ok(());
+        };
+        for (role, _, journal) in self.journals() {
+            journals::note(fleet, role, journal).await?;
+        }
+        let (own, mut stop) = (Arc::clone(self), stop.clone());
+        tasks.spawn("mirror-journals", async move {
+            // The proxy has drained by then.
+            stop.reached(Phase::Draining).await;
+            for (role, direction, journal) in own.journals() {
+                if direction.owes_nothing().await {
+                    let crossing = journals::cross_out(&*own.control, role, journal);
+                    drop(tokio::time::timeout(PAUSE, crossing).await);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn journals(&self) -> impl Iterator<Item = (Role, &Arc<Direction>, u128)> {
+        Role::BOTH.into_iter().filter_map(|role| {
+            let direction = self.mirrors.from(role)?.direction();
+            Some((role, direction, direction.ledger().journal_id()?))
+        })
     }
 
     fn spawn<W: Future<Output = ()> + Send + 'static>(

@@ -369,6 +369,16 @@ impl Changer {
                     );
                     return Err(NotDone::because(text));
                 }
+                if !proposal.is_forced {
+                    // Since it was asked before the fence, an id may have been refused for good.
+                    let standing = timeout_at(until, self.readiness.standing(name)).await;
+                    let standing = standing.map_err(|_elapsed| {
+                        NotDone::because("it was not told within fence_timeout how the follower is")
+                    })?;
+                    if let Some(reason) = lacks(&standing.map_err(told)?) {
+                        return Err(NotDone::because(reason));
+                    }
+                }
             }
             self.stages.reached(Stage::BeforeFlip).await;
             match answered(self.fleet.control().flip(change.id)).await? {

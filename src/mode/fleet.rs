@@ -36,7 +36,8 @@
 //!
 //! Where the authority does not move, the old table and the new one may be in force side by side
 //! for a moment; whoever needs that nobody goes by the old one any more (a backfill) waits until no
-//! change is under way.
+//! change is under way. Such a change is not finished before every sidecar that lives has said that
+//! it goes by the new one and that the last write which may go by the old one has ended.
 //!
 //! Who began a change may vanish. Armed sidecars abandon it once its time is over, which the
 //! control store refuses if it has flipped; one that has flipped is finished by whoever sees that
@@ -142,6 +143,10 @@ impl Fleet {
 
     pub(super) fn passage(&self) -> &Arc<Passage> {
         &self.passage
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn id(&self) -> SidecarId {
@@ -289,6 +294,9 @@ impl Fleet {
             Phase::Arming => self.arm(change, ack, hand).await,
             Phase::Flipped => {
                 if hand.ack != Some(ack) {
+                    if self.passage.elders() > 0 {
+                        return Ok(Next::Soon);
+                    }
                     hand.ack = Some(ack);
                     return Ok(Next::Now);
                 }
@@ -355,6 +363,7 @@ impl Fleet {
                 text,
             ));
         };
+        self.passage.turn();
         (self.on_swap)(&snapshot);
         Ok(())
     }

@@ -19,6 +19,8 @@ pub struct Standing {
     /// Why whole collections have to be compared first; empty when none has to.
     pub sweeps: Vec<String>,
     pub dead_letters: u64,
+    /// Sidecars that are not there, and whose journals may have marks that nobody else knows of.
+    pub absent: Vec<String>,
     /// Why the last validation does not vouch for the follower. `None`: it does, or none is asked
     /// for.
     pub validation: Option<String>,

@@ -9,6 +9,7 @@ pub mod control;
 mod fleet;
 mod follower;
 mod home;
+pub mod journals;
 mod lease;
 mod passage;
 mod router;

@@ -10,6 +10,9 @@
 //! (`Permit::check` before), and if it was, nobody may be told that it was done (`Permit::check`
 //! after): the fence may have gone up and down without it.
 //!
+//! A change that holds no write (no authority moves) has to know when the last one has ended that may
+//! go by the old modes: permits are told apart by whether they were given before the last `turn`.
+//!
 //! Reads never wait for the fence. A read that finds the lease run out, or the gate closed and what
 //! is known old, waits for one look at the control store and is then served with what is known.
 //!
@@ -47,6 +50,9 @@ pub struct Passage {
 struct State {
     closed_by: usize,
     under_way: usize,
+    /// Of those, how many were given before the last turn.
+    elder: usize,
+    turns: u64,
     waiting: usize,
 }
 
@@ -54,6 +60,7 @@ struct State {
 pub struct Permit {
     passage: Arc<Passage>,
     term: Term,
+    turns: u64,
 }
 
 /// Whether an operation has to have a permit.
@@ -125,9 +132,14 @@ impl Passage {
             return Err(lapsed());
         };
         state.under_way += 1;
+        let turns = state.turns;
         drop(state);
         let passage = Arc::clone(self);
-        Ok(Some(Permit { passage, term }))
+        Ok(Some(Permit {
+            passage,
+            term,
+            turns,
+        }))
     }
 
     fn wait_in_line(&self) -> Result<Place<'_>> {
@@ -164,6 +176,18 @@ impl Passage {
         }
     }
 
+    /// Other modes are in force: whoever takes a permit from now on goes by them.
+    pub(super) fn turn(&self) {
+        let mut state = self.state.lock();
+        state.turns += 1;
+        state.elder = state.under_way;
+    }
+
+    /// Writes under way that may go by modes from before the last turn.
+    pub(super) fn elders(&self) -> usize {
+        self.state.lock().elder
+    }
+
     /// Writes that have a permit now.
     pub fn under_way(&self) -> usize {
         self.state.lock().under_way
@@ -195,6 +219,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.passage.state.lock();
         state.under_way -= 1;
+        if self.turns < state.turns {
+            state.elder -= 1;
+        }
         let was_last = state.under_way == 0 && state.closed_by > 0;
         drop(state);
         if was_last {

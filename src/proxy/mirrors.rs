@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::mode::Plan;
-use crate::model::Role;
+use crate::model::{Role, StoreKind};
 use crate::sync::Mirror;
 
 /// A mirror for each direction; none without a second store.
@@ -24,6 +26,21 @@ impl Mirrors {
         match authority {
             Role::Primary => self.primary.as_ref(),
             Role::Secondary => self.secondary.as_ref(),
+        }
+    }
+
+    /// A write was sent under modes without a follower, and others may have got one meanwhile: what
+    /// it has done is known to nobody. A PostgreSQL marks it by itself.
+    pub(super) async fn doubt(&self, plan: &Plan) {
+        if plan.authority.kind() == StoreKind::Pgvector {
+            return;
+        }
+        for mirror in [&self.primary, &self.secondary].into_iter().flatten() {
+            let reason = "a write was under way when the control store was lost";
+            let wanted = mirror.direction().ledger().want_sweep(None, reason).await;
+            if let Err(error) = wanted {
+                warn!(error = %error.chain(), "it is not noted that everything has to be compared");
+            }
         }
     }
 

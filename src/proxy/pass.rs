@@ -165,6 +165,9 @@ pub(super) async fn send_write(
     match permit.check() {
         Ok(()) => Ok(answer),
         Err(error) => {
+            if plan.follower.is_none() {
+                parts.mirrors.doubt(plan).await;
+            }
             let doing = "this write was sent, and may have been made";
             let (kind, retry) = (ErrorKind::Busy, Retry::OutcomeUnknown);
             Err(Error::new(kind, Origin::Proxy, retry, doing).with_source(error))

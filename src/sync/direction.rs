@@ -87,6 +87,15 @@ impl Direction {
         Ok(ours.map(|(_, backlog)| backlog.marks).sum())
     }
 
+    /// Whether it is known that nothing waits and nothing has to be compared.
+    pub async fn owes_nothing(&self) -> bool {
+        let (waiting, dead) = (self.waiting(None).await, self.ledger.dead_count().await);
+        let dues = self.ledger.sweeps().await;
+        matches!(waiting, Ok(0))
+            && dead.is_ok_and(|of| of.is_empty())
+            && dues.is_ok_and(|of| of.is_empty())
+    }
+
     /// Waits until the follower has all that was marked before `since`, of one collection or of all.
     ///
     /// Cancel safety: safe, it only waits.

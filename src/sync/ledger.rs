@@ -56,6 +56,11 @@ pub trait Ledger: Send + Sync {
     /// There may be something new that this process made elsewhere.
     fn poke(&self);
 
+    /// Where the marks are this process's own alone: which journal it is.
+    fn journal_id(&self) -> Option<u128> {
+        None
+    }
+
     /// Whether another process may work off marks of the same collections at the same time.
     fn others_may_drain(&self) -> bool;
 
@@ -120,6 +125,10 @@ impl Ledger for Journal {
 
     /// Whatever makes marks in a journal wakes it.
     fn poke(&self) {}
+
+    fn journal_id(&self) -> Option<u128> {
+        Some(self.id())
+    }
 
     /// Other sidecars over the same stores have journals of their own.
     fn others_may_drain(&self) -> bool {

@@ -186,6 +186,14 @@ impl Control for Way {
         self.control.fact(name)
     }
 
+    fn facts<'a>(&'a self, prefix: &'a str) -> ControlFuture<'a, Vec<(String, String)>> {
+        self.control.facts(prefix)
+    }
+
+    fn drop_fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, ()> {
+        self.control.drop_fact(name)
+    }
+
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()> {
         self.control.put_fact(name, value)
     }
@@ -655,6 +663,79 @@ async fn one_that_comes_while_a_change_is_on_is_waited_for_or_comes_to_the_new_m
     assert_eq!(late.writes_to().await, Role::Secondary);
 }
 
+fn sees_a_change(sidecar: &Sidecar) -> bool {
+    let looks = sidecar.changer.fleet().looks();
+    let look = looks.borrow().clone();
+    look.is_some_and(|look| look.change.is_some())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_holds_no_write_is_not_over_before_the_last_that_goes_by_the_old_modes() {
+    let (_control, one, other) = two().await;
+    let (permit, plan) = other.begin_write().await.unwrap();
+    assert_eq!(plan.mode, Mode::PrimaryOnly);
+    one.set(Mode::DualWrite).await.unwrap();
+    tokio::time::sleep(10 * LEASE).await;
+    assert!(sees_a_change(&one) && sees_a_change(&other));
+    // Who came later goes by the new ones, and is not waited for.
+    let (later, plan) = other.begin_write().await.unwrap();
+    assert_eq!(plan.mode, Mode::DualWrite);
+    drop(permit);
+    tokio::time::sleep(LEASE / 2).await;
+    assert!(!sees_a_change(&one) && !sees_a_change(&other));
+    drop(later);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_holds_no_write_waits_for_a_sidecar_as_long_as_that_may_write() {
+    let (_control, one, other) = two().await;
+    other.way.cut(true);
+    one.set(Mode::DualWrite).await.unwrap();
+    let began = Instant::now();
+    while other.begin_write().await.is_ok() {
+        assert!(sees_a_change(&one), "{:?}", began.elapsed());
+        assert_eq!(other.mode(), Mode::PrimaryOnly);
+        tokio::time::sleep(FENCE / 10).await;
+    }
+    tokio::time::sleep(LEASE).await;
+    assert!(!sees_a_change(&one));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_follower_refuses_while_the_fence_is_up_keeps_the_authority_where_it_is() {
+    for lacking in [
+        Standing {
+            dead_letters: 1,
+            ..Standing::default()
+        },
+        Standing {
+            sweeps: vec!["docs: too many marks".to_owned()],
+            ..Standing::default()
+        },
+        Standing {
+            absent: vec!["other".to_owned()],
+            ..Standing::default()
+        },
+    ] {
+        let one = alone().await;
+        one.set(Mode::DualWrite).await.unwrap();
+        one.follower.left.store(1, Ordering::SeqCst);
+        let changer = Arc::clone(&one.changer);
+        let change = task::spawn(
+            "change",
+            async move { changer.set(wish(Mode::Cutover)).await },
+        );
+        tokio::time::sleep(FENCE / 2).await;
+        *one.follower.standing.lock() = lacking;
+        one.follower.left.store(0, Ordering::SeqCst);
+        let refused = change.await.unwrap().unwrap_err();
+        assert!(refused.held.is_some(), "{}", refused.reason);
+        assert!(refused.reason.contains("not in sync"), "{}", refused.reason);
+        assert_eq!(one.writes_to().await, Role::Primary);
+        one.forced(Mode::Cutover).await.unwrap();
+    }
+}
+
 /// Three whose control store is in the database of the secondary.
 async fn kept_by_the_follower() -> (Sidecar, Sidecar, Sidecar) {
     let control = MemoryControl::new(LEASE).kept_by(Role::Secondary);
@@ -670,7 +751,7 @@ async fn kept_by_the_follower() -> (Sidecar, Sidecar, Sidecar) {
 async fn a_follower_that_takes_the_control_store_with_it_stops_no_write_and_every_change() {
     let (one, other, third) = kept_by_the_follower().await;
     one.set(Mode::DualWrite).await.unwrap();
-    one.way.is_cut.store(true, Ordering::SeqCst);
+    one.way.cut(true);
     tokio::time::sleep(10 * LEASE).await;
     let (permit, plan) = one.begin_write().await.unwrap();
     assert_eq!(plan.authority_role, Role::Primary);
@@ -685,13 +766,13 @@ async fn a_follower_that_takes_the_control_store_with_it_stops_no_write_and_ever
     }
     permit.check().unwrap();
     drop(permit);
-    one.way.is_cut.store(false, Ordering::SeqCst);
+    one.way.cut(false);
     tokio::time::sleep(LEASE).await;
     other.set(Mode::Cutover).await.unwrap();
     assert_eq!(one.writes_to().await, Role::Secondary);
 
     // Where the store with the control store is written first, nobody goes on without it.
-    third.way.is_cut.store(true, Ordering::SeqCst);
+    third.way.cut(true);
     tokio::time::sleep(2 * LEASE).await;
     assert!(third.begin_write().await.is_err());
     other.set(Mode::DualWrite).await.unwrap();
@@ -700,17 +781,17 @@ async fn a_follower_that_takes_the_control_store_with_it_stops_no_write_and_ever
 #[tokio::test(start_paused = true)]
 async fn one_that_goes_on_and_has_just_fallen_silent_is_waited_for_to_the_end() {
     let (one, other, _third) = kept_by_the_follower().await;
-    one.way.is_cut.store(true, Ordering::SeqCst);
+    one.way.cut(true);
     // Not fenced: it is in force for those who have heard of it, and not over before all have.
     other.set(Mode::DualWrite).await.unwrap();
     assert_eq!(one.mode(), Mode::PrimaryOnly);
     tokio::time::sleep(10 * LEASE).await;
     let refused = other.set(Mode::Cutover).await.unwrap_err().reason;
     assert!(refused.contains("under way"), "{refused}");
-    one.way.is_cut.store(false, Ordering::SeqCst);
+    one.way.cut(false);
     tokio::time::sleep(LEASE).await;
     assert_eq!(one.mode(), Mode::DualWrite);
-    one.way.is_cut.store(true, Ordering::SeqCst);
+    one.way.cut(true);
     let held = other.set(Mode::Cutover).await.unwrap_err();
     assert!(held.held.is_some(), "{}", held.reason);
     assert_eq!(one.writes_to().await, Role::Primary);
@@ -724,7 +805,7 @@ async fn one_that_has_ended_for_good_is_not_waited_for_once_somebody_says_so() {
         gone: vec![name.to_owned()],
         ..wish(Mode::Cutover)
     };
-    one.way.is_cut.store(true, Ordering::SeqCst);
+    one.way.cut(true);
     // Of one that was heard of a moment ago it is not believed.
     let refused = other.changer.set(gone("one")).await.unwrap_err().reason;
     assert!(refused.contains("has been silent"), "{refused}");

@@ -64,6 +64,13 @@ pub(super) fn lacks(standing: &Standing) -> Option<String> {
             standing.dead_letters
         ));
     }
+    if !standing.absent.is_empty() {
+        reasons.push(format!(
+            "the journals of sidecars that do not run may have writes in them that it does not have \
+             ({}): start them again, or have everything compared (`outrigger sync sweep`)",
+            standing.absent.join(", ")
+        ));
+    }
     reasons.extend(standing.validation.clone());
     (!reasons.is_empty()).then(|| format!("the follower is not in sync: {}", reasons.join("; ")))
 }

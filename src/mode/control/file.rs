@@ -195,6 +195,20 @@ impl Control for FileControl {
         self.decide(move |inner| Ok(inner.state.lock().kept.facts.get(&name).cloned()))
     }
 
+    fn facts<'a>(&'a self, prefix: &'a str) -> ControlFuture<'a, Vec<(String, String)>> {
+        let prefix = prefix.to_owned();
+        self.decide(move |inner| Ok(inner.state.lock().facts(&prefix)))
+    }
+
+    fn drop_fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, ()> {
+        let name = name.to_owned();
+        self.decide(move |inner| {
+            inner.keeping(|state, _at_ms| {
+                state.kept.facts.remove(&name);
+            })
+        })
+    }
+
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.decide(move |inner| {

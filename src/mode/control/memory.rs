@@ -120,6 +120,14 @@ impl Control for MemoryControl {
         self.now(|state| state.kept.facts.get(name).cloned())
     }
 
+    fn facts<'a>(&'a self, prefix: &'a str) -> ControlFuture<'a, Vec<(String, String)>> {
+        self.now(|state| state.facts(prefix))
+    }
+
+    fn drop_fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, ()> {
+        self.now(|state| drop(state.kept.facts.remove(name)))
+    }
+
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()> {
         self.now(|state| {
             state.kept.facts.insert(name.to_owned(), value.to_owned());

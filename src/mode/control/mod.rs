@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `flip` is refused unless every live sidecar has said that it holds its writes, and once the time
-//! of the change is over; `finish` until every live sidecar goes by the new modes, or the time is
-//! over; `abandon` once it has flipped. So a change that was begun comes to an end even if nobody
+//! of the change is over; `finish` until every live sidecar goes by the new modes, or, if it holds
+//! its writes until then, the time is over; `abandon` once it has flipped. So a change that was begun comes to an end even if nobody
 //! of those who began it is left.
 
 mod file;
@@ -213,7 +213,12 @@ pub trait Control: Send + Sync {
     /// Something that is to be known later: when a validation passed, say.
     fn fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, Option<String>>;
 
+    /// Those whose names begin so, each with its name.
+    fn facts<'a>(&'a self, prefix: &'a str) -> ControlFuture<'a, Vec<(String, String)>>;
+
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()>;
+
+    fn drop_fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, ()>;
 
     /// Returns when there may be something to look at before the next beat is due.
     fn woken(&self) -> ControlFuture<'_, ()>;

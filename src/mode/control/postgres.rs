@@ -232,6 +232,14 @@ impl Control for PostgresControl {
         Box::pin(self.tables.fact(name))
     }
 
+    fn facts<'a>(&'a self, prefix: &'a str) -> ControlFuture<'a, Vec<(String, String)>> {
+        Box::pin(self.tables.facts(prefix))
+    }
+
+    fn drop_fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, ()> {
+        Box::pin(self.tables.set_fact(name, None))
+    }
+
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()> {
         Box::pin(self.tables.set_fact(name, Some(value)))
     }

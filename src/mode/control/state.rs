@@ -209,8 +209,10 @@ impl State {
         };
         let phase = Phase::Flipped;
         let wanted = Ack { change: id, phase };
-        // Past its time it waits for nobody but those who go on without being heard of.
-        let is_waited_for = |heard: &&Heard| heard.lasts || (heard.is_live() && !change.is_over());
+        // One that held its writes does so until it goes by the new modes. Past the time of the
+        // change only those are waited for that go on without being heard of.
+        let is_patient = !change.is_over() || !change.proposal.is_fenced;
+        let is_waited_for = |heard: &&Heard| heard.lasts || (heard.is_live() && is_patient);
         let mut waited_for = self.members.values().filter(is_waited_for);
         let all_there = waited_for.all(|heard| has_said(heard.ack, wanted));
         let may = change.phase == Phase::Flipped && all_there;
@@ -240,6 +242,13 @@ impl State {
 
     fn under_way(&self, id: u64) -> Option<&UnderWay> {
         self.change.as_ref().filter(|change| change.id == id)
+    }
+
+    pub(super) fn facts(&self, prefix: &str) -> Vec<(String, String)> {
+        let all = self.kept.facts.iter();
+        all.filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     fn lacking(&self, ack: Ack) -> Vec<String> {

@@ -319,6 +319,14 @@ impl ControlTables {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
+    /// Those whose keys begin so.
+    pub async fn facts(&self, prefix: &str) -> Result<Vec<(String, String)>> {
+        self.ready().await?;
+        let sql = "select key, value from qd_control.facts where starts_with(key, $1)";
+        let rows = self.pool.query(DOING, sql, &[&prefix]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// Without a value it is forgotten.
     pub async fn set_fact(&self, key: &str, value: Option<&str>) -> Result<()> {
         let mut values = Values::default();

@@ -176,3 +176,39 @@ fn a_panic_inside_the_fence_lets_writes_go_on_in_the_old_mode() {
         assert_eq!(store(&answer).as_deref(), Some("secondary"));
     });
 }
+
+/// With force the authority moves away from a follower that was never compared to its end. That is
+/// not forgotten on the way back.
+fn forced_too_early(kind: Primary) {
+    story(async {
+        let world = World::alone(kind).await;
+        world.upsert(1, json!({})).await;
+        let mut sweep = world.stages().stop(Stage::SweepBegins);
+        world.mode("dual_write").await.ok();
+        sweep.reached(1).await;
+        let early = world.mode("cutover").await;
+        assert_eq!(early.status(), 409, "{}", early.text());
+        let forced = Ask::put(
+            "/api/mode",
+            json!({"mode": "cutover", "force": true}).to_string(),
+        );
+        world.sidecar.ask_admin(&forced).await.ok();
+        world.mode("dual_write").await.ok();
+        let early = world.mode("cutover").await;
+        assert_eq!(early.status(), 409, "{}", early.text());
+        sweep.go();
+        world.in_sync().await;
+        world.mode("cutover").await.ok();
+        assert_eq!(world.both().await.len(), 1);
+    });
+}
+
+#[test]
+fn a_sweep_that_is_owed_is_not_forgotten_by_a_journal_over_a_forced_flip() {
+    forced_too_early(Primary::Embedded);
+}
+
+#[test]
+fn a_sweep_that_is_owed_is_not_forgotten_by_an_outbox_over_a_forced_flip() {
+    forced_too_early(Primary::Pgvector);
+}

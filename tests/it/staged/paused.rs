@@ -65,6 +65,11 @@ impl Fleet {
     }
 }
 
+async fn sweep(admin: std::net::SocketAddr) {
+    let ask = Ask::new("POST", "/api/sync/sweep");
+    ask.over(&mut Wire::connect(admin).await).await.ok();
+}
+
 fn store(answer: &Answer) -> Option<String> {
     answer.head.field("x-outrigger-store")
 }
@@ -91,6 +96,19 @@ fn a_sidecar_that_slept_across_a_flip_neither_writes_to_the_old_authority_nor_an
         let writes: Vec<JoinHandle<Answer>> = (10..18)
             .map(|id| writing(asleep, "PUT", "/points", &upserting(id, json!({}))))
             .collect();
+        until("its lease is over", async || {
+            let ask = Ask::get("/api/mode");
+            let told = ask.over(&mut Wire::connect(fleet.other.admin).await).await;
+            let told = told.ok().json();
+            let all = told["sidecars"].as_array().unwrap();
+            all.iter().any(|one| one["live"] == false)
+        })
+        .await;
+        // It may have acknowledged what is in its journal alone: everything is compared first.
+        let refused = changing(fleet.other.admin, "cutover").await.unwrap();
+        assert_eq!(refused.status(), 409, "{}", refused.text());
+        sweep(fleet.other.admin).await;
+        in_sync(fleet.other.admin).await;
         let changed = changing(fleet.other.admin, "cutover").await.unwrap().ok();
         assert_eq!(changed.json()["mode"], "cutover");
         let newer = upserting(1, json!({"n": "after"}));
@@ -189,5 +207,67 @@ fn a_follower_that_takes_the_control_store_with_it_stops_no_write() {
         for process in [&killed, &other] {
             assert_eq!(points(process.proxy).await.len(), 2);
         }
+    });
+}
+
+#[test]
+fn writes_in_the_journal_of_a_sidecar_that_does_not_run_keep_the_authority_where_it_is() {
+    story(async {
+        let postgres = Postgres::start();
+        let (primary, secondary) = (Plain::new().await, Plain::new().await);
+        let gate = Gate::before(secondary.at()).await;
+        let data = [Folder::new(), Folder::new()];
+        let more = format!(
+            "cache.enabled = false\nfence_timeout = \"5s\"\ncontrol.url = \"{}\"\n\
+             primary.kind = \"qdrant\"\nprimary.url = \"{}\"\n\
+             secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"",
+            postgres.url(),
+            primary.url(),
+            gate.url()
+        );
+        let [one, other] = [0, 1].map(|at: usize| listening(&data[at], &more));
+        let mut killed = Process::start(&one, &[]).await;
+        let other = Process::start(&other, &[]).await;
+        changing(other.admin, "dual_write").await.unwrap().ok();
+        let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        write(other.proxy, "PUT", "", made).await;
+        for process in [&killed, &other] {
+            in_sync(process.admin).await;
+        }
+
+        gate.writes(Fate::HeldBefore);
+        write(killed.proxy, "PUT", "/points", upserting(1, json!({}))).await;
+        gate.come(1).await;
+        killed.signal("KILL");
+        killed.exit_code().await;
+        gate.lose();
+        gate.pass();
+        // To the one that is left everything is equal, once the other's lease is over.
+        tokio::time::sleep(LEASE + LEASE / 5).await;
+        in_sync(other.admin).await;
+        let refused = changing(other.admin, "cutover").await.unwrap();
+        assert_eq!(refused.status(), 409);
+        assert!(refused.text().contains("journals"), "{}", refused.text());
+        assert!(points(secondary.at()).await.is_empty());
+
+        killed = Process::start(&one, &[]).await;
+        in_sync(killed.admin).await;
+        changing(other.admin, "cutover").await.unwrap().ok();
+        assert_eq!(points(other.proxy).await.len(), 1);
+        // One that ends with nothing left in its journal is not missed.
+        killed.signal("TERM");
+        killed.exit_code().await;
+        changing(other.admin, "dual_write").await.unwrap().ok();
+
+        // And one that never comes back is done without once everything is compared.
+        killed = Process::start(&one, &[]).await;
+        killed.signal("KILL");
+        killed.exit_code().await;
+        tokio::time::sleep(LEASE + LEASE / 5).await;
+        let refused = changing(other.admin, "cutover").await.unwrap();
+        assert_eq!(refused.status(), 409, "{}", refused.text());
+        sweep(other.admin).await;
+        in_sync(other.admin).await;
+        changing(other.admin, "cutover").await.unwrap().ok();
     });
 }

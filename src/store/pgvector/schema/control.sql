@@ -200,8 +200,9 @@ begin
   return true;
 end $$;
 
--- Whether it is finished by now: not while a sidecar lives that does not go by the new modes, as
--- long as its time is not over; and past it not while one does that goes on without these tables.
+-- Whether it is finished by now: not while a sidecar lives that does not go by the new modes. Where
+-- writes were held, one that has not said so holds its own: past the time of the change only those
+-- are waited for that go on without these tables.
 create or replace function qd_control.finish(_id text) returns boolean
 language plpgsql as $$
 begin
@@ -209,7 +210,8 @@ begin
   delete from qd_control.change where id = _id and phase = 'flipped'
     and not exists (select 1 from qd_control.sidecars s
       where s.flipped_change is distinct from _id and (s.lease_until = 'infinity'
-        or (s.lease_until > clock_timestamp() and deadline > clock_timestamp())));
+        or (s.lease_until > clock_timestamp()
+          and (deadline > clock_timestamp() or not fenced))));
   if found then
     perform qd_control.tell();
   end if;
