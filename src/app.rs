@@ -9,6 +9,7 @@ mod deeds;
 mod ears;
 mod modes;
 mod readiness;
+mod standin;
 mod stores;
 mod sync;
 
@@ -157,6 +158,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         passage,
         mirrors: following.mirrors().clone(),
         rehearsal: rehearsal.clone(),
+        stand_in: standin::StandIns::build(&settings, &following, &cache),
         cache: Arc::clone(&cache),
         tasks: tasks.clone(),
         clock: clock.clone(),

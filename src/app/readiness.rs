@@ -1,8 +1,6 @@
 //! What a change of mode is told of the follower, and has done: how it stands, that it is to be
 //! followed, and that the marks are worked off.
 
-use std::sync::atomic::Ordering;
-
 use tokio::time::Instant;
 use tracing::info;
 
@@ -19,7 +17,7 @@ impl Readiness for Following {
             let Some(direction) = self.direction(collection) else {
                 return Ok(Standing::default());
             };
-            if !self.has_owned_up.load(Ordering::Acquire) {
+            if !self.knows_what_to_compare() {
                 let doing = "know what has to be compared first";
                 let (kind, retry) = (ErrorKind::Unavailable, Retry::Safe);
                 return Err(Error::new(kind, Origin::Proxy, retry, doing));

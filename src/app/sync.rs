@@ -105,6 +105,10 @@ impl Following {
         &self.mirrors
     }
 
+    pub(super) fn knows_what_to_compare(&self) -> bool {
+        self.has_owned_up.load(Ordering::Acquire)
+    }
+
     /// Other modes are in force.
     pub(super) fn swapped(&self) {
         self.swapped.notify_one();

@@ -39,10 +39,12 @@ pub enum Bypass {
     Unsettled,
     /// The channel to the other sidecars is lost.
     Blind,
+    /// The follower answered in the place of the read store.
+    Failover,
 }
 
 impl Bypass {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Off,
         Self::Collection,
         Self::Asked,
@@ -55,6 +57,7 @@ impl Bypass {
         Self::Written,
         Self::Unsettled,
         Self::Blind,
+        Self::Failover,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -71,6 +74,7 @@ impl Bypass {
             Self::Written => "written",
             Self::Unsettled => "unsettled",
             Self::Blind => "blind",
+            Self::Failover => "failover",
         }
     }
 }

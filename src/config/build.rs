@@ -53,6 +53,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Settings {
         max_body: top.bytes("max_body", 1024..=16 * GIB),
         shutdown_grace: top.duration("shutdown_grace", Duration::ZERO..=HOUR),
         fence_timeout: top.duration("fence_timeout", MILLISECOND..=Duration::from_secs(60)),
+        read_failover: top.switch("read_failover"),
         filter_write_max_ids: top.whole("filter_write_max_ids", "of ids", 0..=100_000_000),
         server: server(reader.section(Key::of("server"))),
         primary: read_primary(reader),

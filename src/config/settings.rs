@@ -58,6 +58,8 @@ pub struct Settings {
     pub max_body: u64,
     pub shutdown_grace: Duration,
     pub fence_timeout: Duration,
+    /// Whether the follower may answer a read that the authority cannot be asked.
+    pub read_failover: bool,
     pub filter_write_max_ids: usize,
     pub server: Server,
     pub primary: Store,

@@ -97,6 +97,32 @@ impl Shed {
     }
 }
 
+/// What became of a read that the read store could not be asked.
+#[derive(Clone, Copy, Debug)]
+pub enum ReadFailover {
+    /// The follower's answer was handed on.
+    Answered,
+    /// The follower may lack something.
+    Behind,
+    /// It cannot be known whether it does.
+    Unknown,
+    /// The follower did not answer, or refused.
+    Refused,
+}
+
+impl ReadFailover {
+    const ALL: [Self; 4] = [Self::Answered, Self::Behind, Self::Unknown, Self::Refused];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Behind => "behind",
+            Self::Unknown => "unknown",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// The handles of one listener.
 #[derive(Clone)]
 pub struct ListenerMetrics {
@@ -154,6 +180,7 @@ pub struct Metrics {
     pub cache: CacheMetrics,
     pub sync: SyncMetrics,
     shed: Family<ReasonLabel, Counter>,
+    read_failovers: Family<OutcomeLabel, Counter>,
     connections: Family<ListenerLabel, Gauge>,
     opened: Family<ListenerLabel, Counter>,
     refused: Family<ListenerLabel, Counter>,
@@ -208,6 +235,7 @@ impl Metrics {
             cache: CacheMetrics::new(&mut registry),
             sync: SyncMetrics::new(&mut registry),
             shed: put(&mut registry, &names::SHED),
+            read_failovers: put(&mut registry, &names::READ_FAILOVERS),
             connections: put(&mut registry, &names::CONNECTIONS),
             opened: put(&mut registry, &names::CONNECTIONS_OPENED),
             refused: put(&mut registry, &names::CONNECTIONS_REFUSED),
@@ -237,6 +265,9 @@ impl Metrics {
         for reason in Shed::ALL {
             metrics.count_shed(reason).inc_by(0);
         }
+        for outcome in ReadFailover::ALL {
+            metrics.count_read_failover(outcome).inc_by(0);
+        }
         for well in [true, false] {
             metrics.count_tls(well).inc_by(0);
         }
@@ -246,6 +277,16 @@ impl Metrics {
     fn count_shed(&self, reason: Shed) -> Counter {
         let reason = reason.as_str();
         self.shed.get_or_create_owned(&ReasonLabel { reason })
+    }
+
+    fn count_read_failover(&self, outcome: ReadFailover) -> Counter {
+        let outcome = outcome.as_str();
+        self.read_failovers
+            .get_or_create_owned(&OutcomeLabel { outcome })
+    }
+
+    pub fn read_failover(&self, outcome: ReadFailover) {
+        self.count_read_failover(outcome).inc();
     }
 
     fn count_tls(&self, well: bool) -> Counter {

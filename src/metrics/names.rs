@@ -90,6 +90,8 @@ names! {
         "Writes that left the kept answers of other tenants alone.";
     CACHE_BROAD_WRITES = "cache_broad_writes_total" ["reason"]
         "Writes to a collection of several tenants that let go of all its answers, by reason.";
+    READ_FAILOVERS = "read_failovers_total" ["outcome"]
+        "Reads that the read store could not be asked, by whether the follower answered, or why not.";
     SPLIT_UPSERTS = "split_upserts_total" []
         "Upserts too large for Qdrant that were sent to it in parts.";
     MODE = "mode" ["collection", "mode"]

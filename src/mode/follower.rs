@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use tokio::time::Instant;
 
+use super::router::Plan;
 use crate::error::Result;
 use crate::model::Role;
 
@@ -52,6 +53,15 @@ pub trait Drain: Send + Sync {
         most: u64,
         until: Instant,
     ) -> ModeFuture<'a, Result<u64>>;
+}
+
+/// Whether a follower may answer in the place of the store that it follows.
+pub trait StandIn: Send + Sync {
+    /// Whether the follower of this plan has all that was acknowledged before this was asked, of
+    /// whatever these names mean. An error: that cannot be known now.
+    ///
+    /// Cancel safety: safe.
+    fn is_equal<'a>(&'a self, plan: &'a Plan, names: &'a [String]) -> ModeFuture<'a, Result<bool>>;
 }
 
 /// Nothing is followed, so nothing waits.

@@ -46,6 +46,12 @@ pub async fn unkept(control: &dyn Control, authority: Role, look: &Look) -> Resu
     Ok(unkept.collect())
 }
 
+/// Whether no other journal of this authority is noted, whosever.
+pub async fn is_only(control: &dyn Control, authority: Role, journal: u128) -> Result<bool> {
+    let noted = control.facts(&prefix(authority)).await?;
+    Ok(matches!(&noted[..], [(name, _)] if *name == fact(authority, journal)))
+}
+
 /// Everything is to be compared since these were seen: what is in them does not matter.
 pub async fn dismiss(control: &dyn Control, unkept: &[Unkept]) -> Result<()> {
     for journal in unkept {

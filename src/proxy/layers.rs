@@ -19,7 +19,7 @@ use super::shed::ShedLayer;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::mode::{Passage, Plan, Router};
+use crate::mode::{Passage, Plan, Router, StandIn};
 use crate::model::{Operation, Role};
 use crate::net::Edge;
 use crate::sync::Rehearsal;
@@ -40,6 +40,8 @@ pub struct ProxyParts {
     pub mirrors: Mirrors,
     /// What a write is held against while nothing follows.
     pub rehearsal: Option<Arc<Rehearsal>>,
+    /// Who is asked whether a follower may answer reads, if it ever may.
+    pub stand_in: Option<Arc<dyn StandIn>>,
     pub cache: Arc<Cache>,
     /// Owns what goes on after its client has gone.
     pub tasks: Group,
@@ -64,8 +66,18 @@ impl ProxyParts {
         operation: Operation,
         query: Option<&str>,
     ) -> Duration {
+        self.patience_with(plan.authority_role, operation, query)
+    }
+
+    /// How long the store in this role may take.
+    pub(super) fn patience_with(
+        &self,
+        role: Role,
+        operation: Operation,
+        query: Option<&str>,
+    ) -> Duration {
         let [primary, secondary] = &self.deadlines;
-        match plan.authority_role {
+        match role {
             Role::Primary => primary.of(operation, query),
             Role::Secondary => secondary.of(operation, query),
         }

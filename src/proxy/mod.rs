@@ -7,6 +7,7 @@
 mod admit;
 mod body;
 mod call;
+mod failover;
 mod front;
 mod journey;
 mod layers;

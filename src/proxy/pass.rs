@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::call::{Answer, Call, Upload};
+use super::failover;
 use super::layers::ProxyParts;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Permit, Plan};
@@ -67,14 +68,20 @@ pub(super) async fn pass(
     let call = taken_in(parts, plan, call).await?;
     match permit {
         Some(permit) => send_write(parts, plan, collection.as_deref(), call, permit).await,
-        None => send(plan, call).await,
+        None => failover::send(parts, plan, collection.as_deref(), call).await,
     }
 }
 
 /// Reads as much of the body as is read before the store is asked.
 pub(super) async fn taken_in(parts: &ProxyParts, plan: &Plan, call: Call) -> Result<PassCall> {
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
-    let taking = parts.bodies.take_in(call.operation, call.body);
+    let taking = async {
+        if failover::may_be(parts, plan, call.operation) {
+            parts.bodies.take_question(call.operation, call.body).await
+        } else {
+            parts.bodies.take_in(call.operation, call.body).await
+        }
+    };
     let body = in_time(patience, taking).await?;
     Ok(PassCall {
         operation: call.operation,

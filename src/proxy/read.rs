@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::call::{Answer, CacheStatus, Call};
 use super::layers::ProxyParts;
-use super::{marks, names, pass, route, tenants, unkept};
+use super::{failover, marks, names, pass, route, tenants, unkept};
 use crate::cache::{
     Age, Asked, Asker, Asking, Bypass, Kept, Key, Look, Question, SharedKey, Told, Turn, Waited,
     token_life,
@@ -64,13 +64,14 @@ pub(super) async fn read(
     let Some(question) = body.as_bytes() else {
         marks::put(&mut call.head.headers, &call.marks);
         cache.bypassed(Bypass::BodyTooLarge);
+        let collection = call.collection;
         let call = PassCall {
             operation: call.operation,
             head: call.head,
             body,
             deadline: Instant::now() + patience,
         };
-        return pass::send(&plan, call).await;
+        return failover::send(parts, &plan, collection.as_deref(), call).await;
     };
     let asking = (call.asker, &call.head);
     route::check_lookups(parts, snapshot, &plan, call.operation, asking, &question).await?;
@@ -112,7 +113,9 @@ pub(super) async fn read(
         kept => {
             let began = Instant::now();
             let asked = ask(parts, &plan, &read).await;
-            if let Ok(answer) = &asked {
+            if let Ok(answer) = &asked
+                && answer.store == Some(role)
+            {
                 let of_store = answer.cache != CacheStatus::HitL2;
                 let took = of_store.then(|| began.elapsed());
                 unkept::reckon(parts, key, read.asked(), answer, took);
@@ -240,7 +243,17 @@ async fn fetch(
         body: Body::full(read.question.clone()),
         deadline: Instant::now() + read.patience,
     };
-    let mut answer = pass::send(plan, call).await?.by_cache(CacheStatus::Miss);
+    let collection = read.collection.as_deref();
+    let answer = failover::send(parts, plan, collection, call).await?;
+    if answer.store != Some(plan.authority_role) {
+        // Not for others either: it may be older than what they were told since.
+        match asking {
+            Some(asking) => parts.cache.land_nothing(asking, Bypass::Failover),
+            None => parts.cache.bypassed(Bypass::Failover),
+        }
+        return Ok(answer);
+    }
+    let mut answer = answer.by_cache(CacheStatus::Miss);
     let Some(asking) = asking else {
         return Ok(answer);
     };

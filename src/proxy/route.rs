@@ -85,12 +85,8 @@ pub(super) async fn check_lookups(
     if operation.class() != Class::SearchRead || !snapshot.reads_both() {
         return Ok(());
     }
-    // What is no JSON is the store's to refuse.
-    let question: Value = serde_json::from_slice(body).unwrap_or_default();
-    let mut looked_into = Vec::new();
-    collect(&question, &mut looked_into);
-    for name in looked_into {
-        let other = of_name(parts, snapshot, operation, asking, name).await;
+    for name in looked_into(operation, body) {
+        let other = of_name(parts, snapshot, operation, asking, &name).await;
         if other.is_some_and(|other| other.authority_role != plan.authority_role) {
             let text = format!(
                 "Outrigger: this looks into the collection `{name}`, which has another mode and is \
@@ -105,6 +101,18 @@ pub(super) async fn check_lookups(
         }
     }
     Ok(())
+}
+
+/// The other collections that a read looks into.
+pub(super) fn looked_into(operation: Operation, body: &[u8]) -> Vec<String> {
+    if operation.class() != Class::SearchRead {
+        return Vec::new();
+    }
+    // What is no JSON is the store's to refuse.
+    let question: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut found = Vec::new();
+    collect(&question, &mut found);
+    found.into_iter().map(str::to_owned).collect()
 }
 
 /// Goes as deep as a parsed value is, which serde_json bounds.

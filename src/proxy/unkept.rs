@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::call::{Answer, Call};
 use super::layers::ProxyParts;
-use super::{pass, route};
+use super::{failover, pass, route};
 use crate::cache::{Asked, Key, Policy};
 use crate::error::Result;
 use crate::mode::{Permit, Plan, Snapshot};
@@ -41,8 +41,10 @@ pub(super) async fn read(
         .as_ref()
         .map(|body| Key::of(asker, role, operation, &call.head, body));
     let began = Instant::now();
-    let answer = pass::send(plan, call).await;
-    if let (Some(key), Some(body), Ok(answer)) = (key, &body, &answer) {
+    let answer = failover::send(parts, plan, collection, call).await;
+    if let (Some(key), Some(body), Ok(answer)) = (key, &body, &answer)
+        && answer.store == Some(role)
+    {
         let asked = Asked {
             operation,
             collection,

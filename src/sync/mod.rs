@@ -14,6 +14,7 @@ mod calls;
 mod deeds;
 mod direction;
 mod drain;
+mod equal;
 mod gates;
 mod handover;
 mod ledger;

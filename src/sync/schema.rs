@@ -109,9 +109,14 @@ pub(super) async fn collections(peer: &Peer) -> Result<Vec<String>> {
 
 /// Alias to collection.
 pub(super) async fn alias_map(peer: &Peer) -> Result<BTreeMap<String, String>> {
+    Ok(told_aliases(peer).await?.unwrap_or_default())
+}
+
+/// The same. `None`: the store does not say.
+pub(super) async fn told_aliases(peer: &Peer) -> Result<Option<BTreeMap<String, String>>> {
     let said = peer.ask(Operation::ListAliases, Method::GET, "/aliases", "");
     let Said::Done(reply) = said.await? else {
-        return Ok(BTreeMap::new());
+        return Ok(None);
     };
     let answer: Value = peer.read(&reply)?;
     let listed = answer["result"]["aliases"].as_array();
@@ -119,7 +124,9 @@ pub(super) async fn alias_map(peer: &Peer) -> Result<BTreeMap<String, String>> {
         let text = |key: &str| entry[key].as_str().map(str::to_owned);
         Some((text("alias_name")?, text("collection_name")?))
     };
-    Ok(listed.into_iter().flatten().filter_map(pair).collect())
+    Ok(Some(
+        listed.into_iter().flatten().filter_map(pair).collect(),
+    ))
 }
 
 /// Whether a name leads to a collection of another name.
