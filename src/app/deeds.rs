@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::Result;
 use crate::mode::control::Control;
 use crate::model::Role;
 use crate::sync::{Deeds, Told};
@@ -22,26 +23,46 @@ impl Facts {
         }
     }
 
-    fn name(&self, collection: &str) -> String {
-        format!("ours/{}/{collection}", self.follower)
+    async fn is_made(&self, at: Role, collection: &str) -> Result<bool> {
+        let fact = self.control.fact(&name(at, collection)).await?;
+        Ok(fact.is_some_and(|fact| fact == YES))
     }
+
+    async fn set_made(&self, at: Role, collection: &str, is_made: bool) -> Result<()> {
+        if self.is_made(at, collection).await? == is_made {
+            return Ok(());
+        }
+        let fact = if is_made { YES } else { "no" };
+        self.control.put_fact(&name(at, collection), fact).await
+    }
+}
+
+fn name(at: Role, collection: &str) -> String {
+    format!("ours/{at}/{collection}")
 }
 
 impl Deeds for Facts {
     fn is_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
-        Box::pin(async move {
-            let fact = self.control.fact(&self.name(collection)).await?;
-            Ok(fact.is_some_and(|fact| fact == YES))
-        })
+        Box::pin(self.is_made(self.follower, collection))
     }
 
     fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()> {
+        Box::pin(self.set_made(self.follower, collection, is_ours))
+    }
+
+    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
         Box::pin(async move {
-            if self.is_ours(collection).await? == is_ours {
-                return Ok(());
+            Ok(self.is_made(self.follower, collection).await?
+                || self.is_made(self.follower.other(), collection).await?)
+        })
+    }
+
+    fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        Box::pin(async move {
+            for at in Role::BOTH {
+                self.set_made(at, collection, false).await?;
             }
-            let fact = if is_ours { YES } else { "no" };
-            self.control.put_fact(&self.name(collection), fact).await
+            Ok(())
         })
     }
 }

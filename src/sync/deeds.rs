@@ -18,6 +18,13 @@ pub trait Deeds: Send + Sync {
     fn is_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
 
     fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()>;
+
+    /// Whether one store's collection of this name was once brought from the other's, whichever of
+    /// them followed then: where nothing waits they are the same.
+    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
+
+    /// The authority's is gone: what it has of this name later is another one.
+    fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()>;
 }
 
 impl Direction {
@@ -68,7 +75,7 @@ impl Direction {
     /// now. Where that cannot be, why.
     pub(super) async fn replace(&self, collection: &str) -> Result<Option<Box<str>>> {
         schema::drop_collection(&self.follower, collection).await?;
-        self.deeds.set_ours(collection, false).await?;
+        self.deeds.part(collection).await?;
         self.bring_along(collection).await
     }
 
@@ -83,8 +90,9 @@ impl Direction {
             if self.deeds.is_ours(stranger).await? {
                 info!(collection = %stranger, "the authority has it no more; the follower deletes it");
                 schema::drop_collection(&self.follower, stranger).await?;
-                self.deeds.set_ours(stranger, false).await?;
+                self.deeds.part(stranger).await?;
             } else {
+                self.deeds.part(stranger).await?;
                 warn!(
                     collection = %stranger,
                     "the follower has a collection that the authority has not; it is left alone"

@@ -40,8 +40,8 @@ impl Direction {
         };
         for name in names {
             let real = aliases.get(name).unwrap_or(name);
-            let is_ours = (self.follows)(real) && self.deeds.is_ours(real).await?;
-            if !is_ours || owes(name) || owes(real) {
+            let is_known = (self.follows)(real) && self.deeds.are_paired(real).await?;
+            if !is_known || owes(name) || owes(real) {
                 return Ok(false);
             }
         }

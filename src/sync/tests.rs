@@ -186,6 +186,14 @@ impl Deeds for Known {
         }
         now(())
     }
+
+    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
+        self.is_ours(collection)
+    }
+
+    fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        self.set_ours(collection, false)
+    }
 }
 
 struct World {

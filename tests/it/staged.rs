@@ -6,6 +6,7 @@
 mod copies;
 mod cut_off;
 mod drainers;
+mod failover;
 mod filters;
 mod flips;
 mod gate;

@@ -41,6 +41,14 @@ impl Deeds for Nothing {
     fn set_ours<'a>(&'a self, _collection: &'a str, _is_ours: bool) -> Told<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
+
+    fn are_paired<'a>(&'a self, _collection: &'a str) -> Told<'a, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    fn part<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl Drainer {
