@@ -78,6 +78,7 @@ fn without_any_settings_everything_has_its_documented_default() {
     assert!(settings.secondary.is_none());
     assert_eq!(settings.max_body, 256 << 20);
     assert_eq!(settings.fence_timeout, Duration::from_secs(3));
+    assert!(!settings.read_failover);
     assert_eq!(settings.cache.memory_mb, 128);
     assert!(settings.cache.redis_url.is_none());
     assert_eq!(settings.mirror.ack, Ack::Authority);

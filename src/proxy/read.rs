@@ -149,6 +149,11 @@ fn refresh(parts: &Arc<ProxyParts>, plan: Arc<Plan>, read: Read) {
     let cloned = Arc::clone(parts);
     parts.tasks.spawn("cache-refresh", async move {
         let parts = cloned;
+        // What a follower says is not kept, and nobody waits for it.
+        let plan = Plan {
+            follower: None,
+            ..Plan::clone(&plan)
+        };
         if let Ok(question) = question(&parts, &plan, &read).await
             && let Turn::Ask(asking) = parts.cache.board(&question)
         {

@@ -126,3 +126,14 @@ fn two_sidecars_do_not_keep_their_modes_in_one_folder() {
     drop(one);
     other.take().unwrap();
 }
+
+#[tokio::test]
+async fn what_was_said_first_stands_and_is_found_again() {
+    let folder = Folder::new();
+    let control = open(&folder).unwrap();
+    assert_eq!(control.claim_fact("whose", "ours").await.unwrap(), "ours");
+    assert_eq!(control.claim_fact("whose", "theirs").await.unwrap(), "ours");
+    drop(control);
+    let again = open(&folder).unwrap();
+    assert_eq!(again.claim_fact("whose", "theirs").await.unwrap(), "ours");
+}
