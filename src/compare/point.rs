@@ -5,6 +5,7 @@
 //! is a difference, or it would be repaired for ever.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// The part of a vector's component that may differ: twice what a float32 rounds.
@@ -33,6 +34,46 @@ pub fn same_point(one: &str, other: &str) -> bool {
     };
     same_fields(&fields(one.payload), &fields(other.payload), same_value)
         && same_vectors(&one.vector, &other.vector)
+}
+
+/// Whether what two answers show of one point is the same: its payload and its vectors, either of
+/// them left out of both if it was not asked for.
+pub(super) fn same_contents(one: Contents<'_>, other: Contents<'_>) -> bool {
+    same_payload(one.payload, other.payload) && same_vector_texts(one.vector, other.vector)
+}
+
+/// The part of a point that can be stale.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Contents<'a> {
+    pub(super) payload: Option<&'a RawValue>,
+    pub(super) vector: Option<&'a RawValue>,
+}
+
+fn same_payload(one: Option<&RawValue>, other: Option<&RawValue>) -> bool {
+    same_text(one, other)
+        || match (value(one), value(other)) {
+            (Some(one), Some(other)) => same_fields(&fields(one), &fields(other), same_value),
+            (None, _) | (_, None) => false,
+        }
+}
+
+fn same_vector_texts(one: Option<&RawValue>, other: Option<&RawValue>) -> bool {
+    same_text(one, other)
+        || match (value(one), value(other)) {
+            (Some(one), Some(other)) => same_vectors(&one, &other),
+            (None, _) | (_, None) => false,
+        }
+}
+
+fn same_text(one: Option<&RawValue>, other: Option<&RawValue>) -> bool {
+    one.map(RawValue::get) == other.map(RawValue::get)
+}
+
+/// What is not there is `null`; what is no JSON is nothing.
+fn value(text: Option<&RawValue>) -> Option<Value> {
+    text.map_or(Some(Value::Null), |text| {
+        serde_json::from_str(text.get()).ok()
+    })
 }
 
 /// No payload is an empty one.
