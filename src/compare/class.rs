@@ -109,6 +109,19 @@ pub struct Baseline {
     pub drift: f64,
 }
 
+impl Baseline {
+    /// Of a question that ran at the read store twice: what it answered first against the exact
+    /// answer, and the exact answer against what the other store answered.
+    pub fn new(own: &Difference, other: &Difference) -> Self {
+        let (own, other) = (own.apart(), other.apart());
+        Self {
+            own: own.overlap,
+            other: Some(other.overlap),
+            drift: own.drift,
+        }
+    }
+}
+
 /// What kind of difference it is; see the header.
 pub fn classify(seen: &Difference, known: &Circumstances) -> Class {
     let first = seen.apart();

@@ -27,7 +27,7 @@ pub const DEPTH: usize = 10;
 pub struct Sample {
     pub class: Class,
     pub top1: bool,
-    /// Of the first ten; rows that are only tied at the cut are taken as equal.
+    /// Of the first ten; rows that are only tied at the cut are taken as equal where that is seen.
     pub overlap: f64,
     pub spearman: Option<f64>,
     /// The overlap of the read store with its own exact answer, if it was asked twice.
@@ -52,27 +52,40 @@ impl Sample {
         };
         if let Some(agreement) = seen.agreement(DEPTH) {
             sample.top1 = agreement.top1;
-            sample.overlap = agreement.overlap;
+            sample.overlap = overlap(seen)?;
             sample.spearman = agreement.spearman;
-            if matches!(class, Class::Equal | Class::Tie) {
-                sample.overlap = 1.0;
-            }
             return Some(sample);
         }
         let differs = matches!(&seen.answers, Answers::Failed { one, other } if one != other);
         differs.then_some(sample)
     }
 
-    /// What an exact answer of the read store adds: its overlap with what that store answered
-    /// first, and with what the other did.
+    /// What an exact answer of the read store adds: what that store answered first against it, and
+    /// it against what the other store answered. One of them without a ranking adds nothing.
     #[must_use]
-    pub fn with_exact(self, own: f64, recall: f64) -> Self {
-        Self {
-            own: Some(own),
-            recall: Some(recall),
-            ..self
+    pub fn with_exact(self, own: &Difference, other: &Difference) -> Self {
+        match (overlap(own), overlap(other)) {
+            (Some(own), Some(recall)) => Self {
+                own: Some(own),
+                recall: Some(recall),
+                ..self
+            },
+            (None, _) | (_, None) => self,
         }
     }
+}
+
+/// Of the first ten; where no more were asked for, rows tied at the cut are taken as equal.
+fn overlap(seen: &Difference) -> Option<f64> {
+    let strict = seen.agreement(DEPTH)?.overlap;
+    let apart = seen.apart();
+    let all = apart.is_none() || seen.asked.limit.is_some_and(|limit| limit <= DEPTH);
+    let is_grouped = matches!(seen.answers, Answers::Groups(_));
+    Some(if all && !is_grouped {
+        apart.overlap.max(strict)
+    } else {
+        strict
+    })
 }
 
 /// The reads of a span of time. Where the gate asks for an hour, the span has to be longer: a window

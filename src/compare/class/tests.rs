@@ -233,6 +233,30 @@ fn misses_of_approximate_search_are_noise() {
 }
 
 #[test]
+fn a_baseline_is_made_of_three_answers() {
+    let exact = rows(1..=10);
+    let one = rows((1..=11).filter(|id| *id != 4));
+    let mut other = rows((1..=12).filter(|id| *id != 5 && *id != 6));
+    other.last_mut().unwrap().1 += 0.001;
+    let (own, others) = (search(&one, &exact), search(&exact, &other));
+    let found = Baseline::new(&own, &others);
+    assert!(
+        (found.own - 0.9).abs() < 1e-9 && found.drift == 0.0,
+        "{found:?}"
+    );
+    assert!((found.other.unwrap() - 0.8).abs() < 1e-9, "{found:?}");
+    let seen = search(&one, &other);
+    let sample = Sample::new(&seen, Class::Noise).unwrap();
+    let sample = sample.with_exact(&own, &others);
+    assert!((sample.own.unwrap() - 0.9).abs() < 1e-9, "{sample:?}");
+    assert!((sample.recall.unwrap() - 0.8).abs() < 1e-9, "{sample:?}");
+    let mut tied = exact.clone();
+    tied.last_mut().unwrap().0 = 99;
+    let sample = sample.with_exact(&search(&tied, &exact), &others);
+    assert!((sample.own.unwrap() - 1.0).abs() < 1e-9, "{sample:?}");
+}
+
+#[test]
 fn without_a_baseline_a_look_or_an_index_there_is_no_noise() {
     let one = rows(1..=10);
     let others = rows((1..=11).filter(|id| *id != 4));

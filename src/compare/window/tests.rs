@@ -17,6 +17,14 @@ fn sample(class: Class, overlap: f64) -> Sample {
     }
 }
 
+fn exact(sample: Sample, own: f64, recall: f64) -> Sample {
+    Sample {
+        own: Some(own),
+        recall: Some(recall),
+        ..sample
+    }
+}
+
 fn near(found: Option<f64>, known: f64) {
     assert!(
         (found.unwrap() - known).abs() < 1e-9,
@@ -37,8 +45,8 @@ fn the_figures_are_those_of_the_reads() {
     let mut window = Window::new(SPAN);
     window.add(seconds(100), sample(Class::Equal, 1.0));
     window.add(seconds(150), sample(Class::Noise, 0.8));
-    window.add(seconds(200), sample(Class::Real, 0.0).with_exact(0.9, 0.3));
-    window.add(seconds(200), sample(Class::Equal, 1.0).with_exact(1.0, 1.0));
+    window.add(seconds(200), exact(sample(Class::Real, 0.0), 0.9, 0.3));
+    window.add(seconds(200), exact(sample(Class::Equal, 1.0), 1.0, 1.0));
     let summary = window.summary(seconds(300));
     assert_eq!((summary.queries, summary.age), (4, seconds(200)));
     assert_eq!(summary.count(Class::Equal), 2);
