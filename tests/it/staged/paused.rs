@@ -218,7 +218,7 @@ fn writes_in_the_journal_of_a_sidecar_that_does_not_run_keep_the_authority_where
         let gate = Gate::before(secondary.at()).await;
         let data = [Folder::new(), Folder::new()];
         let more = format!(
-            "cache.enabled = false\nfence_timeout = \"5s\"\ncontrol.url = \"{}\"\n\
+            "cache.enabled = false\nfence_timeout = \"5s\"\nmirror.doubt = \"1s\"\ncontrol.url = \"{}\"\n\
              primary.kind = \"qdrant\"\nprimary.url = \"{}\"\n\
              secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"",
             postgres.url(),

@@ -128,12 +128,15 @@ fn two_sidecars_do_not_keep_their_modes_in_one_folder() {
 }
 
 #[tokio::test]
-async fn what_was_said_first_stands_and_is_found_again() {
+async fn facts_are_found_by_how_their_names_begin_until_they_are_dropped() {
     let folder = Folder::new();
     let control = open(&folder).unwrap();
-    assert_eq!(control.claim_fact("whose", "ours").await.unwrap(), "ours");
-    assert_eq!(control.claim_fact("whose", "theirs").await.unwrap(), "ours");
+    for name in ["one a", "one b", "two a"] {
+        control.put_fact(name, "so").await.unwrap();
+    }
+    control.drop_fact("one a").await.unwrap();
     drop(control);
     let again = open(&folder).unwrap();
-    assert_eq!(again.claim_fact("whose", "theirs").await.unwrap(), "ours");
+    let found = again.facts("one ").await.unwrap();
+    assert_eq!(found, [("one b".to_owned(), "so".to_owned())]);
 }
