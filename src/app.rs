@@ -7,6 +7,7 @@
 
 mod deeds;
 mod ears;
+mod journals;
 mod modes;
 mod readiness;
 mod standin;

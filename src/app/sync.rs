@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Found, Journal, JournalSettings};
 use crate::metrics::{Metrics, SyncMetrics};
 use crate::mode::control::{Control, Proposal};
-use crate::mode::{Fleet, Readiness as _, Router, Table, journals};
+use crate::mode::{Fleet, Readiness as _, Router, Table};
 use crate::model::{Mode, Role, StoreKind};
 use crate::proxy::Mirrors;
 use crate::stage::Stages;
@@ -37,7 +37,7 @@ use crate::task::{Group, Phase, Stop};
 const MARKS_MAX: u64 = 1_000_000;
 /// How often it is looked whether marks have been worked off.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// The name under which the control store says who it is.
 const CONTROL_ID: &str = "control_id";
 /// Why everything is compared where marks are lost.
@@ -160,35 +160,6 @@ impl Following {
             });
         }
         Ok(())
-    }
-
-    /// Notes the journals for those who share the control store, and crosses them out at the end.
-    async fn keep_journals(self: &Arc<Self>, tasks: &Group, stop: &Stop) -> Result<()> {
-        let Some(fleet) = self.fleet.get().filter(|_| self.control.lease().is_some()) else {
-            return Ok(());
-        };
-        for (role, _, journal) in self.journals() {
-            journals::note(fleet, role, journal).await?;
-        }
-        let (own, mut stop) = (Arc::clone(self), stop.clone());
-        tasks.spawn("mirror-journals", async move {
-            // The proxy has drained by then.
-            stop.reached(Phase::Draining).await;
-            for (role, direction, journal) in own.journals() {
-                if direction.owes_nothing().await {
-                    let crossing = journals::cross_out(&*own.control, role, journal);
-                    drop(tokio::time::timeout(PAUSE, crossing).await);
-                }
-            }
-        });
-        Ok(())
-    }
-
-    fn journals(&self) -> impl Iterator<Item = (Role, &Arc<Direction>, u128)> {
-        Role::BOTH.into_iter().filter_map(|role| {
-            let direction = self.mirrors.from(role)?.direction();
-            Some((role, direction, direction.ledger().journal_id()?))
-        })
     }
 
     fn spawn<W: Future<Output = ()> + Send + 'static>(
