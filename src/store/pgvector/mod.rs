@@ -16,6 +16,7 @@ pub mod control;
 mod count;
 mod facet;
 mod filter_sql;
+mod floats;
 mod frames;
 mod ids;
 mod index;

@@ -15,6 +15,7 @@ use qdrant_edge::{
 };
 
 use super::catalog::{Known, VectorTable};
+use super::floats::Floats;
 use super::link::{self, Fault};
 use super::query::similarity::Element;
 use crate::error::Result;
@@ -208,12 +209,12 @@ fn read_as_is(row: &Row, at: usize, column: VectorColumn) -> Result<Stored, Faul
     let failed = |error| Fault::undone("read a vector", error);
     Ok(match column {
         VectorColumn::Vector | VectorColumn::HalfVec => {
-            let vector: pgvector::Vector = row.try_get(at).map_err(failed)?;
-            Stored::Rows(vector.into())
+            let vector: Floats = row.try_get(at).map_err(failed)?;
+            Stored::Rows(vector.0)
         }
         VectorColumn::Rows => {
-            let rows: Vec<pgvector::Vector> = row.try_get(at).map_err(failed)?;
-            Stored::Rows(rows.into_iter().flat_map(Vec::<f32>::from).collect())
+            let rows: Vec<Floats> = row.try_get(at).map_err(failed)?;
+            Stored::Rows(rows.into_iter().flat_map(|row| row.0).collect())
         }
         VectorColumn::Reals | VectorColumn::FlatRows => {
             Stored::Rows(row.try_get(at).map_err(failed)?)

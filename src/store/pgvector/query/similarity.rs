@@ -96,11 +96,22 @@ impl Term {
         self.of(one, other) + sum
     }
 
-    fn fused(self, one: f32, other: f32, sum: f32) -> f32 {
+    /// Adds to the lanes what comes next, fused.
+    fn fuse<const N: usize>(self, one: &[f32; N], other: &[f32; N], lanes: &mut [f32; N]) {
         match self {
-            Self::Product => one.mul_add(other, sum),
-            Self::Square => (one - other).mul_add(one - other, sum),
-            Self::Magnitude => (one - other).abs() + sum,
+            Self::Product => fuse(one, other, lanes),
+            Self::Square => {
+                let differences: [f32; N] = std::array::from_fn(|at| {
+                    let pair = one.get(at).zip(other.get(at));
+                    pair.map_or(0.0, |(one, other)| one - other)
+                });
+                fuse(&differences, &differences, lanes);
+            }
+            Self::Magnitude => {
+                for ((lane, one), other) in lanes.iter_mut().zip(one).zip(other) {
+                    *lane += (one - other).abs();
+                }
+            }
         }
     }
 
@@ -114,6 +125,36 @@ impl Term {
             }
             Self::Magnitude => half(one - other).abs(),
         }
+    }
+}
+
+/// Multiplies and adds, rounded once.
+///
+/// The instruction for it is not there on every processor that this is built for, and without it one
+/// number takes a call. A product of two `f32` is exact as `f64`, and what it makes with the lane is
+/// rounded there to so many digits that rounding again gives the same, unless it then lies just
+/// halfway between two `f32` or is too small to have all of their digits: only those take the call.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "rounding to the nearest f32 is what is meant"
+)]
+fn fuse<const N: usize>(one: &[f32; N], other: &[f32; N], lanes: &mut [f32; N]) {
+    const DROPPED: u64 = 0x1fff_ffff;
+    const HALFWAY: u64 = 0x1000_0000;
+    let mut next = *lanes;
+    let mut is_close = false;
+    for ((lane, one), other) in next.iter_mut().zip(one).zip(other) {
+        let sum = f64::from(*one) * f64::from(*other) + f64::from(*lane);
+        let is_tiny = sum.abs() < f64::from(f32::MIN_POSITIVE) && sum != 0.0;
+        is_close |= is_tiny | (sum.to_bits() & DROPPED == HALFWAY);
+        *lane = sum as f32;
+    }
+    if is_close {
+        for ((lane, one), other) in lanes.iter_mut().zip(one).zip(other) {
+            *lane = one.mul_add(*other, *lane);
+        }
+    } else {
+        *lanes = next;
     }
 }
 
@@ -149,12 +190,12 @@ fn in_lanes<const N: usize>(element: Element, one: &[f32], other: &[f32], term: 
     let (ones, ones_left) = one.as_chunks::<N>();
     let (others, others_left) = other.as_chunks::<N>();
     for (one, other) in ones.iter().zip(others) {
+        if N == LANES_8 {
+            term.fuse(one, other, &mut lanes);
+            continue;
+        }
         for ((lane, one), other) in lanes.iter_mut().zip(one).zip(other) {
-            *lane = if N == LANES_8 {
-                term.fused(*one, *other, *lane)
-            } else {
-                term.added(*one, *other, *lane)
-            };
+            *lane = term.added(*one, *other, *lane);
         }
     }
     let mut sum = if N == LANES_8 && element == Element::Float {
@@ -275,6 +316,49 @@ mod tests {
         check(300.0, 255.0);
         check(-3.0, 0.0);
         check(f32::NAN, 0.0);
+    }
+
+    #[test]
+    fn what_is_fused_is_rounded_once() {
+        let check = |one: f32, other: f32, lane: f32| {
+            let mut lanes = [lane; 8];
+            fuse(&[one; 8], &[other; 8], &mut lanes);
+            let expected = one.mul_add(other, lane);
+            let is_same = lanes[3].to_bits() == expected.to_bits();
+            assert!(is_same || expected.is_nan(), "{one:e} {other:e} {lane:e}");
+        };
+        // As `f64` these lie just halfway between two `f32`, and in truth a little beside it.
+        let ulp = f32::EPSILON;
+        for sign in [1.0, -1.0] {
+            for tiny in [1.0e-20_f32, 1.0e-30] {
+                check(1.0 + ulp, 1.0, sign * tiny);
+                check(ulp / 2.0, 1.0 + sign * ulp, 1.0);
+                check(sign * tiny, tiny, 1.0 + ulp);
+                check(tiny, tiny, sign * f32::MIN_POSITIVE);
+            }
+        }
+        for large in [f32::MAX, f32::INFINITY, f32::NAN] {
+            check(large, 1.0, large);
+            check(large, 2.0, -large);
+        }
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        for _ in 0..200_000 {
+            // Few digits and near exponents: sums that lie halfway come often.
+            let [one, other, lane] = [(); 3].map(|()| {
+                let bits = next();
+                let digits = (bits & 0x7f_f000) | (bits >> 40 & 1);
+                let exponent = 60 + (bits >> 32 & 0x3f);
+                let sign = bits >> 63 << 31;
+                f32::from_bits(u32::try_from(sign | exponent << 23 | digits).unwrap())
+            });
+            check(one, other, lane);
+        }
     }
 
     #[test]
