@@ -53,10 +53,15 @@ impl Direction {
             self.deeds.set_ours(collection, true).await?;
         }
         let mut brought = schema::bring(authority, follower, collection).await?;
-        if is_new && matches!(brought, Brought::Blocked(_)) {
+        if is_new && !self.was_made(collection, &brought).await? {
             self.deeds.set_ours(collection, false).await?;
         }
-        if let Brought::Blocked(why) = &brought
+        if matches!(brought, Brought::Other(_)) && self.deeds.is_ours(collection).await? {
+            // Read again before anything is deleted for it: it may be made again just now.
+            brought = schema::bring(authority, follower, collection).await?;
+        }
+        // A refusal, whatever it is about, is no reason: what is there would be refused again.
+        if let Brought::Other(why) = &brought
             && self.deeds.is_ours(collection).await?
         {
             warn!(collection, %why, "it was made again as another; what the follower had goes");
@@ -67,7 +72,19 @@ impl Direction {
         }
         match brought {
             Brought::Alike | Brought::Made | Brought::Gone => Ok(None),
-            Brought::Blocked(why) => Ok(Some(why)),
+            Brought::Blocked(why) | Brought::Other(why) => Ok(Some(why)),
+        }
+    }
+
+    /// Whether what the follower has is what was made there just now.
+    async fn was_made(&self, collection: &str, brought: &Brought) -> Result<bool> {
+        match brought {
+            Brought::Alike | Brought::Made | Brought::Gone => Ok(true),
+            Brought::Blocked(_) => {
+                let there = schema::describe(&self.follower, collection).await?;
+                Ok(there.is_some())
+            }
+            Brought::Other(_) => Ok(false),
         }
     }
 

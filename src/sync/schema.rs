@@ -23,8 +23,10 @@ pub(super) enum Brought {
     Made,
     /// The authority has no such collection. What the follower has was left.
     Gone,
-    /// It cannot be made alike: why.
+    /// It cannot be made alike as things are: why. It says nothing of whose the collection is.
     Blocked(Box<str>),
+    /// The follower has another collection of this name, with other vectors: which.
+    Other(Box<str>),
 }
 
 /// Settings that are brought, by the name they have in a description and in a request. How a
@@ -75,9 +77,11 @@ pub(super) async fn bring(authority: &Peer, follower: &Peer, collection: &str) -
     let there = describe(follower, collection).await?.unwrap_or_default();
     match indexes(follower, collection, &wanted, &there).await? {
         Brought::Alike if is_new => Ok(Brought::Made),
-        brought @ (Brought::Alike | Brought::Made | Brought::Gone | Brought::Blocked(_)) => {
-            Ok(brought)
-        }
+        brought @ (Brought::Alike
+        | Brought::Made
+        | Brought::Gone
+        | Brought::Blocked(_)
+        | Brought::Other(_)) => Ok(brought),
     }
 }
 
@@ -208,7 +212,7 @@ async fn change(
     if vectors.0.contains_key("") != vectors.1.contains_key("") {
         let why = "the follower's collection has named vectors and the authority's one without a \
                    name, or the other way: delete it there";
-        return Ok(Brought::Blocked(why.into()));
+        return Ok(Brought::Other(why.into()));
     }
     for (vector, kind) in &vectors.0 {
         match vectors.1.get(vector) {
@@ -218,7 +222,7 @@ async fn change(
                     "the follower's collection has another vector `{vector}`: delete it there, \
                      or let it be re-embedded"
                 );
-                return Ok(Brought::Blocked(why.into()));
+                return Ok(Brought::Other(why.into()));
             }
             None => {
                 let said = put_vector(follower, collection, vector, kind).await?;
