@@ -35,9 +35,7 @@ impl Direction {
         if owes(WHOLE_STORE) {
             return Ok(false);
         }
-        let Some(aliases) = schema::told_aliases(&self.follower).await? else {
-            return Ok(false);
-        };
+        let aliases = schema::alias_map(&self.follower).await?;
         for name in names {
             let real = aliases.get(name).unwrap_or(name);
             let is_known = (self.follows)(real) && self.deeds.are_paired(real).await?;

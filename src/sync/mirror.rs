@@ -31,12 +31,13 @@ use crate::journal::{Journal, Outcome};
 use crate::model::{Class, Operation, StoreKind, Subject, SweepDue};
 use crate::stage::Stage;
 use crate::store::{PassAnswer, PassCall};
+use crate::wire::rest::path;
 use crate::wire::written::pieces;
 
 /// The name under which marks stand that are of no one collection.
 pub const WHOLE_STORE: &str = "*";
 
-/// How long a write waits for that.
+/// How long a write waits until the authority has been told to make marks.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Who makes the marks.
@@ -102,6 +103,11 @@ impl Mirror {
     }
 
     async fn send_marked(&self, call: PassCall, collection: Option<&str>) -> Result<PassAnswer> {
+        if collection.is_some_and(|name| path::collection(name).is_err()) {
+            // No collection has such a name, and no store says so when it is asked for it: its
+            // marks would wait for ever.
+            return self.pass(call).await;
+        }
         let journal = match &self.way {
             Way::Journal(journal) => journal,
             Way::Outbox(are_marked) => {

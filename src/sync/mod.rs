@@ -18,6 +18,7 @@ mod equal;
 mod gates;
 mod handover;
 mod ledger;
+mod look;
 mod mirror;
 mod names;
 mod peer;

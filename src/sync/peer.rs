@@ -224,7 +224,9 @@ impl Peer {
                 doing,
             ));
         }
-        if reply.status == StatusCode::NOT_FOUND && text.contains("doesn't exist") {
+        // In Qdrant's own words: what stands before a store has pages that do not exist.
+        let is_of_one = text.contains("Collection `") && text.contains("doesn't exist");
+        if reply.status == StatusCode::NOT_FOUND && is_of_one {
             return Ok(Said::NoCollection);
         }
         Ok(Said::Refused(text.into()))

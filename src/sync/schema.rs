@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::look::odd;
+pub(super) use super::look::{alias_map, collections, describe, is_alias};
 use super::peer::{Peer, Said, name};
 use crate::error::Result;
 use crate::model::Operation;
@@ -92,50 +94,9 @@ pub(super) async fn drop_collection(follower: &Peer, collection: &str) -> Result
     let path = format!("/collections/{}", name(collection));
     let said = follower.ask(Operation::DeleteCollection, Method::DELETE, &path, "");
     match said.await? {
-        Said::Done(_) | Said::NoCollection | Said::Refused(_) => Ok(()),
+        Said::Done(_) | Said::NoCollection => Ok(()),
+        Said::Refused(why) => Err(odd(follower, "delete a collection", &why)),
     }
-}
-
-/// The names of all collections, in order.
-pub(super) async fn collections(peer: &Peer) -> Result<Vec<String>> {
-    let said = peer.ask(Operation::ListCollections, Method::GET, "/collections", "");
-    let Said::Done(reply) = said.await? else {
-        return Ok(Vec::new());
-    };
-    let answer: Value = peer.read(&reply)?;
-    let listed = answer["result"]["collections"].as_array();
-    let names = listed.into_iter().flatten();
-    let names = names.filter_map(|entry| entry["name"].as_str().map(str::to_owned));
-    let mut names: Vec<String> = names.collect();
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Alias to collection.
-pub(super) async fn alias_map(peer: &Peer) -> Result<BTreeMap<String, String>> {
-    Ok(told_aliases(peer).await?.unwrap_or_default())
-}
-
-/// The same. `None`: the store does not say.
-pub(super) async fn told_aliases(peer: &Peer) -> Result<Option<BTreeMap<String, String>>> {
-    let said = peer.ask(Operation::ListAliases, Method::GET, "/aliases", "");
-    let Said::Done(reply) = said.await? else {
-        return Ok(None);
-    };
-    let answer: Value = peer.read(&reply)?;
-    let listed = answer["result"]["aliases"].as_array();
-    let pair = |entry: &Value| {
-        let text = |key: &str| entry[key].as_str().map(str::to_owned);
-        Some((text("alias_name")?, text("collection_name")?))
-    };
-    Ok(Some(
-        listed.into_iter().flatten().filter_map(pair).collect(),
-    ))
-}
-
-/// Whether a name leads to a collection of another name.
-pub(super) async fn is_alias(peer: &Peer, collection: &str) -> Result<bool> {
-    Ok(alias_map(peer).await?.contains_key(collection))
 }
 
 /// Makes the aliases of the follower those of the authority, at one instant. An alias of a
@@ -170,19 +131,6 @@ fn brought<T>(said: Said<T>) -> Brought {
         Said::Done(_) => Brought::Alike,
         Said::NoCollection => Brought::Gone,
         Said::Refused(why) => Brought::Blocked(why),
-    }
-}
-
-/// What the store says of a collection.
-pub(super) async fn describe(peer: &Peer, collection: &str) -> Result<Option<Value>> {
-    let path = format!("/collections/{}", name(collection));
-    let said = peer.ask(Operation::GetCollection, Method::GET, &path, "");
-    match said.await? {
-        Said::Done(reply) => {
-            let mut answer: Value = peer.read(&reply)?;
-            Ok(Some(answer["result"].take()))
-        }
-        Said::NoCollection | Said::Refused(_) => Ok(None),
     }
 }
 

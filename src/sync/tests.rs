@@ -12,6 +12,8 @@ use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+mod answers;
+
 use super::deeds::Deeds;
 use super::direction::{Direction, DirectionSettings};
 use super::ledger::{Ledger, Told};
