@@ -101,20 +101,13 @@ impl Marks {
 
     /// All at once, and first: they say what is not known.
     fn copy_sweeps(&mut self) {
-        let each = self.lanes.iter().filter_map(|(name, lane)| {
-            let sweep = lane.sweep.as_ref()?;
-            Some((Some(Cow::Borrowed(&**name)), sweep))
-        });
+        let each = self
+            .lanes
+            .iter()
+            .filter_map(|(name, lane)| Some((Some(&**name), lane.sweep.as_ref()?)));
         let all = self.sweep_all.iter().map(|sweep| (None, sweep));
         for (collection, sweep) in all.chain(each) {
-            let record = Record::SweepDue {
-                collection,
-                reason: Cow::Borrowed(&sweep.reason),
-                token: sweep.token,
-                since_ms: sweep.since_ms,
-                spills: false,
-            };
-            record.encode(&mut self.out);
+            sweep.note(collection, &mut self.out);
         }
     }
 }

@@ -70,6 +70,10 @@ impl Marks {
         self.total
     }
 
+    pub(super) fn era(&self) -> u64 {
+        self.era
+    }
+
     /// What a copy of all that is live takes on disk.
     pub(super) fn live_bytes(&self) -> u64 {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -336,12 +340,10 @@ impl Marks {
     }
 
     pub(super) fn sweeps(&mut self) -> Vec<SweepDue> {
-        let all = self
-            .sweep_all
-            .iter_mut()
-            .filter_map(|sweep| sweep.told(None));
+        let all = self.sweep_all.iter_mut().map(|sweep| sweep.told(None));
         let each = self.lanes.iter_mut().filter_map(|(name, lane)| {
-            lane.sweep.as_mut().and_then(|sweep| sweep.told(Some(name)))
+            let sweep = lane.sweep.as_mut()?;
+            Some(sweep.told(Some(name)))
         });
         all.chain(each).collect()
     }

@@ -13,6 +13,8 @@
 //! - A mark is cleared under the token with which it was taken. Made anew meanwhile, it stays.
 //! - Barriers hold their place in the line of their collection. A deletion that has happened makes
 //!   the point marks before it void; one that is in doubt becomes a `Schema` mark and a sweep.
+//! - A comparison that a call has asked for before it was sent (`owe`) does not begin before the
+//!   call has ended. It is told as due until then.
 //! - Memory and disk are bounded. Past a bound the collections with the most marks are *spilled*:
 //!   their point marks are let go, and a sweep of them is due. Nothing is lost by that: the sweep
 //!   compares everything after its token was read. Until somebody reads it (`sweeps`), new marks
@@ -38,6 +40,7 @@ mod id;
 mod intent;
 mod lane;
 mod marks;
+mod owed;
 mod record;
 mod replay;
 mod run;
@@ -57,6 +60,7 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 pub use intent::{Intent, Outcome};
+pub use owed::Owed;
 pub use state::{Figures, State};
 
 use crate::clock::Clock;
@@ -346,8 +350,8 @@ impl Journal {
         Ok(())
     }
 
-    /// What has to be compared. A sweep must begin after this was asked: marks made from now on are
-    /// kept singly again.
+    /// What has to be compared, also what is not to begin yet (`may_be_swept`). A sweep must begin
+    /// after this was asked: marks made from now on are kept singly again.
     #[expect(clippy::unused_async, reason = "the other ledger asks a database")]
     pub async fn sweeps(&self) -> Result<Vec<SweepDue>> {
         let now = self.shared.now();

@@ -1,5 +1,6 @@
 //! What stands in a journal, as bytes. They outlive the process, so this is a promise: a change is
-//! a new `VERSION`, and a journal of another version is kept aside and answered with a sweep.
+//! a new `VERSION`, and a journal of another version is kept aside and answered with a sweep. A
+//! kind that is new takes nothing back: an earlier release keeps a journal aside that has one.
 //!
 //! ```text
 //! payload = version:u8  record+          record = kind:u8 fields
@@ -82,6 +83,12 @@ pub(super) enum Record<'a> {
         since_ms: u64,
         /// The point marks before it are let go.
         spills: bool,
+    },
+    /// What is due by the record before is due once more: at that time, or with `u64::MAX` some
+    /// time after the calls that were under way.
+    SweepAgain {
+        collection: Option<Cow<'a, str>>,
+        at_ms: u64,
     },
     Swept {
         collection: Option<Cow<'a, str>>,
@@ -188,6 +195,11 @@ impl Record<'_> {
                 put(out, *token);
                 put(out, *since_ms);
                 out.push(u8::from(*spills));
+            }
+            Self::SweepAgain { collection, at_ms } => {
+                out.push(14);
+                put_which(out, collection.as_deref());
+                put(out, *at_ms);
             }
             Self::Swept { collection } => {
                 out.push(9);
@@ -334,6 +346,10 @@ impl Reader<'_> {
                 first: self.number()?,
             },
             13 => Record::Continued,
+            14 => Record::SweepAgain {
+                collection: self.which()?,
+                at_ms: self.number()?,
+            },
             _ => return None,
         })
     }
@@ -509,6 +525,10 @@ mod tests {
                 token: 9,
                 since_ms: 10,
                 spills: true,
+            },
+            Record::SweepAgain {
+                collection: Some(collection()),
+                at_ms: u64::MAX,
             },
             Record::Swept {
                 collection: Some(collection()),

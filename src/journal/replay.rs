@@ -76,6 +76,18 @@ impl Marks {
                     }),
                 }
             }
+            Record::SweepAgain { collection, at_ms } => {
+                let sweep = match collection {
+                    None => self.sweep_all.as_mut(),
+                    Some(name) => {
+                        let lane = self.lanes.get_mut(&*name);
+                        lane.and_then(|lane| lane.sweep.as_mut())
+                    }
+                };
+                if let Some(sweep) = sweep {
+                    sweep.again_ms = at_ms;
+                }
+            }
             Record::Swept { collection } => match collection {
                 None => self.sweep_all = None,
                 Some(name) => self.lane(&name, |lane, _, _| lane.sweep = None),
@@ -145,7 +157,13 @@ impl Marks {
             u32::try_from((now.ms / 1000).saturating_sub(RECENT_S + now.doubt_ms() / 1000))
                 .unwrap_or(u32::MAX);
         let mut deleted = Vec::new();
+        if let Some(sweep) = &mut self.sweep_all {
+            sweep.doubt_since(now);
+        }
         for (name, lane) in &mut self.lanes {
+            if let Some(sweep) = &mut lane.sweep {
+                sweep.doubt_since(now);
+            }
             lane.doubt_since(recent_s.max(1), now.ms + now.doubt_ms());
             if lane.doubt_barriers() {
                 deleted.push(name.clone());

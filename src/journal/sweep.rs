@@ -3,9 +3,18 @@
 //! It is asked for when it is not known what differs, and answered by a sweep that began after it
 //! was asked for. While nobody has been told of it (`told`), the sweep is still to begin, so that
 //! what is written meanwhile need not be marked singly: that is a *spilled* collection.
+//!
+//! It may be asked for by calls that are still under way (`owed`), and come back after one whose
+//! outcome is not known. It is told all the same, since something may differ, and may not begin.
 
-use super::Now;
+use std::borrow::Cow;
+
+use super::record::Record;
+use super::{Now, Outcome};
 use crate::model::SweepDue;
+
+/// Stands on disk for an end that is not known yet.
+const UNDER_WAY: u64 = u64::MAX;
 
 pub(super) struct Sweep {
     pub(super) reason: Box<str>,
@@ -17,6 +26,10 @@ pub(super) struct Sweep {
     pub(super) again_ms: u64,
     /// Done, but for `again_ms`.
     is_asleep: bool,
+    /// Calls that are under way and have asked for it.
+    calls: usize,
+    /// Whether it is due whatever becomes of them.
+    is_wanted: bool,
 }
 
 impl Sweep {
@@ -32,7 +45,69 @@ impl Sweep {
             is_spilled: false,
             again_ms: 0,
             is_asleep: false,
+            calls: 0,
+            is_wanted: true,
         }
+    }
+
+    /// For one call, so far.
+    pub(super) fn owed(reason: &str, token: u64, now: Now) -> Self {
+        Self {
+            calls: 1,
+            is_wanted: false,
+            ..Self::new(reason, token, now)
+        }
+    }
+
+    /// For one more. What began before it does not answer it.
+    pub(super) fn owe(&mut self, token: u64) {
+        self.calls += 1;
+        self.token = token;
+        self.is_asleep = false;
+    }
+
+    /// One of the calls has ended. Whether nothing is due any more.
+    pub(super) fn paid(&mut self, outcome: Outcome, token: u64, now: Now) -> bool {
+        self.calls = self.calls.saturating_sub(1);
+        match outcome {
+            Outcome::NothingDone => return self.calls == 0 && !self.is_wanted,
+            Outcome::Settled => {}
+            Outcome::Unknown => self.again_ms = now.ms + now.doubt_ms(),
+        }
+        self.is_wanted = true;
+        self.is_asleep = false;
+        self.token = token;
+        false
+    }
+
+    pub(super) fn may_begin(&self) -> bool {
+        self.calls == 0 && !self.is_asleep
+    }
+
+    /// Writes it down.
+    pub(super) fn note(&self, collection: Option<&str>, out: &mut Vec<u8>) {
+        let record = Record::SweepDue {
+            collection: collection.map(Cow::Borrowed),
+            reason: Cow::Borrowed(&self.reason),
+            token: self.token,
+            since_ms: self.since_ms,
+            spills: false,
+        };
+        record.encode(out);
+        let at_ms = if self.calls > 0 {
+            UNDER_WAY
+        } else {
+            self.again_ms
+        };
+        if at_ms > 0 {
+            let collection = collection.map(Cow::Borrowed);
+            Record::SweepAgain { collection, at_ms }.encode(out);
+        }
+    }
+
+    /// What was under way when the process ended, or in doubt, is in doubt from now on.
+    pub(super) fn doubt_since(&mut self, now: Now) {
+        self.again_ms = self.again_ms.min(now.ms + now.doubt_ms());
     }
 
     /// Asked for anew: a sweep that began before does not answer it.
@@ -40,25 +115,23 @@ impl Sweep {
         self.reason = reason.into();
         self.token = token;
         self.is_asleep = false;
+        self.is_wanted = true;
     }
 
-    /// What the one who sweeps is told. From now on it may have begun.
-    pub(super) fn told(&mut self, collection: Option<&str>) -> Option<SweepDue> {
-        if self.is_asleep {
-            return None;
-        }
+    /// What the one who sweeps is told. From now on it may have begun, if it may at all.
+    pub(super) fn told(&mut self, collection: Option<&str>) -> SweepDue {
         self.is_spilled = false;
-        Some(SweepDue {
+        SweepDue {
             collection: collection.map(Into::into),
             reason: self.reason.clone(),
             token: self.token,
             since_ms: self.since_ms,
-        })
+        }
     }
 
     /// A sweep that began under `token` is done. Whether nothing more is due.
     pub(super) fn is_done(&mut self, token: u64) -> bool {
-        if self.token != token || self.is_asleep {
+        if self.token != token || !self.may_begin() {
             return false;
         }
         self.is_asleep = self.again_ms > 0;

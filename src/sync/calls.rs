@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
 };
-use http::{HeaderValue, Method, Response, Uri};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 
 use super::peer::name;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
@@ -12,21 +12,31 @@ use crate::model::{Class, Operation};
 use crate::net::Body;
 use crate::store::{PassAnswer, PassCall};
 
+/// Whether nothing was done, unless of a batch. A store that ran out of time answers so (408) while it goes on,
+/// and one of its shards may have had too many writes (429) when others have done theirs.
 pub(super) fn is_refused(answer: &Result<PassAnswer>) -> bool {
+    const MAY_BE_DONE: [StatusCode; 2] =
+        [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     match answer {
-        Ok(answer) => answer.status().is_client_error(),
+        Ok(answer) => {
+            let status = answer.status();
+            status.is_client_error() && !MAY_BE_DONE.contains(&status)
+        }
         Err(error) => error.retry() == Retry::Never,
     }
 }
 
 /// Whether a deletion is known to have found nothing.
 pub(super) fn deleted_nothing(answer: &Result<PassAnswer>) -> bool {
+    if is_refused(answer) {
+        return true;
+    }
     let Ok(answer) = answer else {
-        return is_refused(answer);
+        return false;
     };
     let body = answer.body().as_bytes().unwrap_or_default();
     let says_false = memchr::memmem::find(&body, b"\"result\":false").is_some();
-    answer.status().is_client_error() || (answer.status().is_success() && says_false)
+    answer.status().is_success() && says_false
 }
 
 pub(super) fn may_change_points(class: Class) -> bool {
@@ -49,10 +59,15 @@ pub(super) fn may_change_points(class: Class) -> bool {
     }
 }
 
-/// Makes or deletes a snapshot, or says where shards are: no point is another afterwards.
-pub(super) fn is_harmless(operation: Operation) -> bool {
+/// Only asks, makes or deletes a snapshot, or says where shards are: no point is another
+/// afterwards.
+pub(super) fn is_harmless(call: &PassCall) -> bool {
+    // Also of a call that is not known.
+    if call.head.method.is_safe() {
+        return true;
+    }
     matches!(
-        operation,
+        call.operation,
         Operation::CreateSnapshot
             | Operation::DeleteSnapshot
             | Operation::CreateFullSnapshot

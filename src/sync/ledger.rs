@@ -44,6 +44,11 @@ pub trait Ledger: Send + Sync {
 
     fn sweeps(&self) -> Told<'_, Vec<SweepDue>>;
 
+    /// Whether what is due may begin by now: a call for which it is due may be under way.
+    fn may_be_swept(&self, _due: &SweepDue) -> bool {
+        true
+    }
+
     /// Takes the wish away, unless it has been renewed since.
     fn swept<'a>(&'a self, due: &'a SweepDue) -> Told<'a, ()>;
 
@@ -107,6 +112,10 @@ impl Ledger for Journal {
 
     fn sweeps(&self) -> Told<'_, Vec<SweepDue>> {
         Box::pin(self.sweeps())
+    }
+
+    fn may_be_swept(&self, due: &SweepDue) -> bool {
+        self.may_be_swept(due)
     }
 
     fn swept<'a>(&'a self, due: &'a SweepDue) -> Told<'a, ()> {

@@ -28,7 +28,7 @@ use super::names::RealNames;
 use super::resolve::{by_filter, named};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::journal::{Journal, Outcome};
-use crate::model::{Class, Operation, StoreKind, Subject, SweepDue};
+use crate::model::{Class, Operation, StoreKind, Subject};
 use crate::stage::Stage;
 use crate::store::{PassAnswer, PassCall};
 use crate::wire::rest::path;
@@ -132,58 +132,53 @@ impl Mirror {
                 answer
             }
             (class, collection) if may_change_points(class) => {
-                self.send_unknown(call, collection).await
+                self.send_unknown(journal, call, collection).await
             }
             _ => self.pass(call).await,
         }
     }
 
     /// A call whose effect on points is not known here: what it may reach is compared afterwards.
-    async fn send_unknown(&self, call: PassCall, collection: Option<&str>) -> Result<PassAnswer> {
-        if is_harmless(call.operation) {
+    async fn send_unknown(
+        &self,
+        journal: &Journal,
+        mut call: PassCall,
+        collection: Option<&str>,
+    ) -> Result<PassAnswer> {
+        if is_harmless(&call) {
             return self.pass(call).await;
         }
         let real = match collection {
             Some(name) => Some(self.names.of(&self.direction.authority, name).await?),
             None => None,
         };
+        let is_snapshot = call.operation.class() == Class::SnapshotWrite;
+        if is_snapshot && self.direction.authority.kind() == StoreKind::Qdrant {
+            wait_for_it(&mut call)?;
+        }
         let reason = format!("{} went to the authority", call.operation);
-        self.send_and_sweep(call, real.as_deref(), &reason).await
+        self.send_and_sweep(journal, call, real.as_deref(), &reason)
+            .await
     }
 
-    /// Has the collection swept, unless the call is refused. A sweep that was owed before stays owed
-    /// whatever becomes of the call: a refused one must not take away what others are in need of.
+    /// Has the collection swept once the call has ended, unless it is refused.
     pub(super) async fn send_and_sweep(
         &self,
+        journal: &Journal,
         call: PassCall,
         collection: Option<&str>,
         reason: &str,
     ) -> Result<PassAnswer> {
-        let ledger = &self.direction.ledger;
-        let owed = self.owed(collection).await?;
-        let reason = owed.as_ref().map_or(reason, |due| &*due.reason);
-        ledger.want_sweep(collection, reason).await?;
-        // By its token: one that is asked for anew meanwhile is not this one.
-        let ours = match owed {
-            None => self.owed(collection).await?,
-            Some(_) => None,
-        };
+        let owed = journal.owe(collection, reason).await?;
+        // What stood in a batch before what was refused is done.
+        let is_batch = call.operation == Operation::BatchUpdate;
         let answer = self.pass(call).await;
-        if is_refused(&answer) {
-            if let Some(due) = ours {
-                ledger.swept(&due).await?;
-            }
+        owed.end(if is_refused(&answer) && !is_batch {
+            Outcome::NothingDone
         } else {
-            // Again, now that it has ended: one that began meanwhile may have been too early.
-            ledger.want_sweep(collection, reason).await?;
-        }
+            self.outcome(&answer)
+        });
         answer
-    }
-
-    async fn owed(&self, collection: Option<&str>) -> Result<Option<SweepDue>> {
-        let dues = self.direction.ledger.sweeps().await?;
-        let mut dues = dues.into_iter();
-        Ok(dues.find(|due| due.collection.as_deref() == collection))
     }
 
     async fn change(
@@ -231,11 +226,15 @@ impl Mirror {
         }
         let Some(body) = call.body.as_bytes() else {
             let reason = "a write too large to be read";
-            return self.send_and_sweep(call, Some(&real), reason).await;
+            return self
+                .send_and_sweep(journal, call, Some(&real), reason)
+                .await;
         };
         let Some(pieces) = pieces(call.operation, &body) else {
             let reason = "a write of a form that is not known here";
-            return self.send_and_sweep(call, Some(&real), reason).await;
+            return self
+                .send_and_sweep(journal, call, Some(&real), reason)
+                .await;
         };
         if pieces.iter().any(by_filter) {
             let _alone = self.gates.alone(&real).await;
@@ -266,7 +265,8 @@ impl Mirror {
         match answer {
             Ok(answer) => {
                 let status = answer.status();
-                if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+                let is_open = [StatusCode::REQUEST_TIMEOUT, StatusCode::ACCEPTED];
+                if status.is_server_error() || is_open.contains(&status) {
                     return Outcome::Unknown;
                 }
                 // Stores of our own answer when it is done, whatever the client waits for.

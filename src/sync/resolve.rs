@@ -46,7 +46,9 @@ impl Mirror {
         piece: &Piece<'_>,
     ) -> Result<PassAnswer> {
         let Some(ids) = self.met(&call, collection, piece).await? else {
-            return self.send_and_sweep(call, Some(collection), MANY).await;
+            return self
+                .send_and_sweep(journal, call, Some(collection), MANY)
+                .await;
         };
         let named: Vec<Subject> = ids.iter().copied().map(Subject::Point).collect();
         let body = piece.naming(&ids).ok_or_else(unwritable)?;
@@ -116,7 +118,8 @@ impl Mirror {
         let sub = internal(call, Operation::BatchUpdate, &path, body)?;
         let intent = journal.intend(collection, &part.touched).await?;
         let answer = if part.meets_many {
-            self.send_and_sweep(sub, Some(collection), MANY).await
+            self.send_and_sweep(journal, sub, Some(collection), MANY)
+                .await
         } else {
             self.pass(sub).await
         };

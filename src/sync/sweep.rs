@@ -56,7 +56,8 @@ impl Direction {
         if !(self.follows)(WHOLE_STORE) || !(self.is_settled)() || !self.ledger.leads().await? {
             return Ok(());
         }
-        let dues = self.ledger.sweeps().await?;
+        let mut dues = self.ledger.sweeps().await?;
+        dues.retain(|due| self.ledger.may_be_swept(due));
         let all_wait = dues.iter().any(|due| due.collection.is_none());
         let now = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
         for due in &dues {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 mod answers;
+mod calls;
 
 use super::deeds::Deeds;
 use super::direction::{Direction, DirectionSettings};

@@ -9,12 +9,12 @@ use crate::net::Body;
 use crate::store::{PassAnswer, PassCall, StoreFuture};
 
 /// Of a method and a path. `None`: the store answers.
-type Rule = dyn Fn(&Method, &str) -> Option<(u16, String)> + Send + Sync;
+pub(super) type Rule = dyn Fn(&Method, &str) -> Option<(u16, String)> + Send + Sync;
 
 /// What stands before a store and may answer instead.
-struct Before {
-    store: Arc<dyn Store>,
-    rule: Arc<Mutex<Box<Rule>>>,
+pub(super) struct Before {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) rule: Arc<Mutex<Box<Rule>>>,
 }
 
 impl Store for Before {
