@@ -93,6 +93,15 @@ impl Snapshot {
         std::iter::once(&self.common).chain(other)
     }
 
+    /// The plan of what is of no one collection and is followed as soon as anything is (aliases):
+    /// one with a follower, if there is any beside the authority of all.
+    pub fn of_names(&self) -> &Arc<Plan> {
+        let role = self.common.authority_role;
+        let mut plans = std::iter::once(&self.common).chain(self.own.values());
+        let followed = plans.find(|plan| plan.is_followed_from(role));
+        followed.unwrap_or(&self.common)
+    }
+
     /// Whether anything has this store for its authority and a follower.
     pub fn follows_from(&self, authority: Role) -> bool {
         let plans = std::iter::once(&self.common).chain(self.own.values());

@@ -29,11 +29,15 @@ pub(super) async fn plan(
     if !snapshot.has_own_modes() {
         return Ok(Arc::clone(common));
     }
-    if call.operation.class() == Class::AliasWrite && snapshot.reads_both() {
-        // An alias of one store for a collection of the other would lead nowhere.
-        let text = "Outrigger: aliases cannot be moved while some collections are read from one \
-                    store and some from the other";
-        return Err(refusal(ErrorKind::Conflict, Origin::Client, text));
+    if call.operation.class() == Class::AliasWrite {
+        if snapshot.reads_both() {
+            // An alias of one store for a collection of the other would lead nowhere.
+            let text = "Outrigger: aliases cannot be moved while some collections are read from \
+                        one store and some from the other";
+            return Err(refusal(ErrorKind::Conflict, Origin::Client, text));
+        }
+        // They may be of a collection that is mirrored, whatever becomes of the others.
+        return Ok(Arc::clone(snapshot.of_names()));
     }
     let Some(name) = call.collection.as_deref() else {
         return Ok(Arc::clone(common));

@@ -3,6 +3,7 @@
 //!
 //! What was done is known when a story goes on; that a follower has caught up is polled for.
 
+mod apart;
 mod copies;
 mod cut_off;
 mod drainers;
