@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -69,14 +70,15 @@ pub(super) struct Following {
     pub(super) fleet: Joined,
     /// Other modes are in force.
     swapped: Notify,
-    /// Whether PostgreSQL makes the marks that the modes ask for.
-    are_marked: watch::Sender<bool>,
+    /// Whether each PostgreSQL, in the order of `pgvector`, makes the marks that the modes ask for.
+    are_marked: Vec<watch::Sender<bool>>,
 }
 
 impl Following {
     /// Blocks: journals are read.
     pub(super) fn build(parts: &Parts<'_>) -> Result<Arc<Self>> {
-        let are_marked = watch::Sender::new(parts.pgvector.is_empty());
+        let are_marked = parts.pgvector.iter().map(|_| watch::Sender::new(false));
+        let are_marked: Vec<_> = are_marked.collect();
         let fleet = Joined::default();
         let mut mirrors = Mirrors::default();
         if parts.settings.secondary.is_some() {
@@ -231,7 +233,11 @@ impl Following {
     async fn keep_in_step(&self) {
         loop {
             let is_owned_up = self.has_owned_up.load(Ordering::Acquire);
-            if is_owned_up && *self.are_marked.borrow() {
+            let are_marked = self
+                .are_marked
+                .iter()
+                .all(|are_marked| *are_marked.borrow());
+            if is_owned_up && are_marked {
                 self.swapped.notified().await;
             }
             if !is_owned_up && self.own_up().await.is_err() {
@@ -275,7 +281,8 @@ impl Following {
         }
     }
 
-    /// Has PostgreSQL make the marks that the modes in force ask for.
+    /// Has each PostgreSQL make the marks that the modes in force ask for. One that is not there
+    /// holds up no other: writes wait for that of their authority only.
     async fn settle(&self) -> Result<()> {
         if self.pgvector.is_empty() {
             return Ok(());
@@ -283,12 +290,14 @@ impl Following {
         // What comes in the meantime is found out the next time.
         let snapshot = self.router.snapshot();
         let id = self.control_id().await?;
-        for (role, store) in &self.pgvector {
+        let stores = self.pgvector.iter().zip(&self.are_marked);
+        let told = stores.map(async |((role, store), are_marked)| {
             let plan = plan(snapshot.table(), *role);
             store.mirrored(plan, &id, snapshot.epoch()).await?;
-        }
-        self.are_marked.send_replace(true);
-        Ok(())
+            are_marked.send_replace(true);
+            Ok(())
+        });
+        join_all(told).await.into_iter().collect()
     }
 
     /// Epochs of one control store are not those of another.
@@ -398,7 +407,7 @@ pub(super) fn plan(table: &Table, role: Role) -> MirrorPlan {
 fn mirror(
     parts: &Parts<'_>,
     role: Role,
-    are_marked: &watch::Sender<bool>,
+    are_marked: &[watch::Sender<bool>],
     fleet: &Joined,
 ) -> Result<Mirror> {
     let stores = parts.router.stores();
@@ -407,8 +416,9 @@ fn mirror(
     let follower = stores.get(role.other()).ok_or_else(lacks)?;
     let (ledger, way): (Arc<dyn Ledger>, Way) = match authority.kind() {
         StoreKind::Pgvector => {
-            let of = parts.pgvector.iter().find(|(of, _)| *of == role);
-            let (_, store) = of.ok_or_else(lacks)?;
+            let mut stores = parts.pgvector.iter().zip(are_marked);
+            let of = stores.find(|((of, _), _)| *of == role);
+            let ((_, store), are_marked) = of.ok_or_else(lacks)?;
             let outbox = SharedOutbox::new(store.outbox(MARKS_MAX));
             (Arc::new(outbox), Way::Outbox(are_marked.subscribe()))
         }

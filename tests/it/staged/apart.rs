@@ -3,8 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Primary, World};
+use super::{Primary, World, changing, in_sync, listening, upserting, write};
 use crate::support::ask::Ask;
+use crate::support::folder::Folder;
+use crate::support::postgres::Postgres;
+use crate::support::process::Process;
 use crate::support::wire::Wire;
 use crate::support::{story, until};
 
@@ -42,4 +45,35 @@ fn aliases_follow_where_one_collection_is_mirrored_and_the_others_are_not() {
 #[test]
 fn aliases_of_a_qdrant_follow_where_one_collection_is_mirrored() {
     aliases(Primary::Qdrant);
+}
+
+#[test]
+fn a_second_postgresql_that_is_not_there_at_the_start_stops_no_write() {
+    story(async {
+        let (authority, mut follower) = (Postgres::start(), Postgres::start());
+        let data = Folder::new();
+        let more = format!(
+            "cache.enabled = false\nprimary.kind = \"pgvector\"\nprimary.url = \"{}\"\n\
+             secondary.kind = \"pgvector\"\nsecondary.url = \"{}\"\n",
+            authority.url(),
+            follower.url()
+        );
+        let toml = listening(&data, &more);
+        let process = Process::start(&toml, &[]).await;
+        let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
+        write(process.proxy, "PUT", "", made).await;
+        changing(process.admin, "dual_write").await.unwrap().ok();
+        in_sync(process.admin).await;
+        process.signal("TERM");
+        process.exit_code().await;
+
+        follower.stop();
+        let process = Process::start(&toml, &[]).await;
+        for id in 1..=3 {
+            let body = upserting(id, json!({"n": id}));
+            write(process.proxy, "PUT", "/points", body).await;
+        }
+        follower.start_again();
+        in_sync(process.admin).await;
+    });
 }
