@@ -140,6 +140,7 @@ impl Direction {
     async fn bring(&self, batch: &Batch) -> Result<Worked> {
         let collection = &*batch.collection;
         if collection != WHOLE_STORE
+            && !self.led_on(collection, &batch.marks).await?
             && let Some(why) = self.bring_along(collection).await?
         {
             return Ok(Worked::Blocked(why));
@@ -179,7 +180,7 @@ impl Direction {
         let ids: Vec<PointKey> = batch.marks.iter().filter_map(|mark| point(*mark)).collect();
         // What is read and written by an alias is of another collection than the one that was marked,
         // and need not be the same one at both stores.
-        if schema::is_alias(&self.authority, collection).await? {
+        if self.led_on(collection, &batch.marks).await? {
             self.ledger.clear(collection, &batch.marks).await?;
             return Ok(Worked::Done(0));
         }

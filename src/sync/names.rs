@@ -3,7 +3,8 @@
 //! A mark has to be made under the name of the collection itself: an alias may lead elsewhere by
 //! the time it is worked off. So the write is sent under that name too, and what is changed is what
 //! is marked. An alias is looked up at the authority for every write that uses one; that a name is
-//! none is believed for a moment.
+//! none is believed for a moment. If it has become one by then, the write goes to the collection
+//! behind it, and so does its mark, later (`led_on`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,9 +12,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::direction::Direction;
 use super::peer::Peer;
 use super::schema;
 use crate::error::Result;
+use crate::model::{Mark, Subject};
 
 const BELIEVED: Duration = Duration::from_secs(1);
 const NAMES_MAX: usize = 10_000;
@@ -47,5 +50,41 @@ impl RealNames {
     /// An alias may have been made, here.
     pub(super) fn doubt(&self) {
         self.plain.lock().clear();
+    }
+}
+
+impl Direction {
+    /// Where a name that was marked is an alias by now, the write may have been one of the
+    /// collection behind it: that is marked. Whether it is one.
+    ///
+    /// Cancel safety: safe, the marks may be made or not.
+    pub(super) async fn led_on(&self, name: &str, marks: &[Mark]) -> Result<bool> {
+        let aliases = schema::alias_map(&self.authority).await?;
+        let Some(real) = aliases.get(name) else {
+            return Ok(false);
+        };
+        if (self.follows)(real) {
+            // That a name was deleted is said of no alias.
+            let subjects = marks.iter().map(|mark| match mark.subject {
+                Subject::Dropped => Subject::Schema,
+                subject @ (Subject::Schema | Subject::Point(_)) => subject,
+            });
+            let subjects: Vec<Subject> = subjects.collect();
+            self.ledger.mark(real, &subjects).await?;
+        }
+        Ok(true)
+    }
+
+    /// The same of a comparison.
+    pub(super) async fn sweep_led_on(&self, name: &str) -> Result<bool> {
+        let aliases = schema::alias_map(&self.authority).await?;
+        let Some(real) = aliases.get(name) else {
+            return Ok(false);
+        };
+        if (self.follows)(real) {
+            let reason = format!("it was due under the alias {name}");
+            self.ledger.want_sweep(Some(real), &reason).await?;
+        }
+        Ok(true)
     }
 }

@@ -122,7 +122,7 @@ impl Direction {
     }
 
     async fn sweep_collection(&self, collection: &str) -> Result<()> {
-        if schema::is_alias(&self.authority, collection).await? {
+        if self.sweep_led_on(collection).await? {
             // It has no points of its own.
             return Ok(());
         }

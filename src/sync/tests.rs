@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 mod answers;
 mod calls;
+mod names;
 
 use super::deeds::Deeds;
 use super::direction::{Direction, DirectionSettings};
