@@ -6,8 +6,12 @@ use std::ops::Bound;
 
 use super::id::Id;
 use super::lane::Lane;
+use super::marks::Marks;
 use super::record::Record;
-use crate::model::DeadLetter;
+use super::run::put_raised;
+use super::{CHUNK, Journal};
+use crate::error::Result;
+use crate::model::{DeadLetter, PointKey};
 
 /// What the follower said is cut here.
 const REASON_BYTES_MAX: usize = 500;
@@ -15,6 +19,34 @@ const REASON_BYTES_MAX: usize = 500;
 pub(super) struct Letter {
     pub(super) reason: Box<str>,
     pub(super) since_ms: u64,
+}
+
+impl Journal {
+    /// The follower has these as the authority has them: they are dead letters no longer. A letter
+    /// may have been buried when the write that makes it void had landed.
+    ///
+    /// Cancel safety: safe.
+    pub async fn applied(&self, collection: &str, ids: &[PointKey]) -> Result<()> {
+        for chunk in ids.chunks(CHUNK) {
+            self.shared.has_room().await?;
+            self.shared.change(|marks| marks.applied(collection, chunk));
+        }
+        Ok(())
+    }
+}
+
+impl Marks {
+    fn applied(&mut self, collection: &str, ids: &[PointKey]) {
+        let lane = self.lanes.get(collection);
+        if lane.is_none_or(|lane| lane.dead.is_empty()) {
+            return;
+        }
+        self.lane(collection, |lane, _, out| {
+            let is_raised = |id: &&PointKey| lane.dead.remove(&Id::from(**id)).is_some();
+            let raised: Vec<PointKey> = ids.iter().filter(is_raised).copied().collect();
+            put_raised(collection, raised, out);
+        });
+    }
 }
 
 impl Lane {

@@ -23,6 +23,14 @@ pub(super) struct Applied {
     pub(super) no_collection: bool,
 }
 
+impl Applied {
+    /// Those of `ids` that the follower has as the authority has them.
+    pub(super) fn fine(&self, ids: &[PointKey]) -> Vec<PointKey> {
+        let is_refused = |id: &PointKey| self.refused.iter().any(|(refused, _)| refused == id);
+        ids.iter().copied().filter(|id| !is_refused(id)).collect()
+    }
+}
+
 /// Makes these ids at the follower what they are in `points`.
 ///
 /// Cancel safety: not safe; a part may be done. Doing it again completes it.

@@ -215,6 +215,7 @@ impl Direction {
             ));
         }
         self.bury(collection, &applied).await?;
+        self.ledger.applied(collection, &applied.fine(&ids)).await?;
         let still = self.still(collection, batch, &points).await?;
         self.stages.reached(Stage::BeforeClear).await;
         self.ledger.clear(collection, &still).await?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::journal::Journal;
-use crate::model::{Backlog, Batch, DeadLetter, Mark, Subject, SweepDue};
+use crate::model::{Backlog, Batch, DeadLetter, Mark, PointKey, Subject, SweepDue};
 use crate::store::{Lead, Outbox};
 
 pub type Told<'a, T> = BoxFuture<'a, Result<T>>;
@@ -31,6 +31,11 @@ pub trait Ledger: Send + Sync {
     fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>>;
 
     fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()>;
+
+    /// The follower has these as they are: they are dead letters no longer.
+    fn applied<'a>(&'a self, _collection: &'a str, _ids: &'a [PointKey]) -> Told<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     fn dead<'a>(&'a self, collection: Option<&'a str>, max: usize) -> Told<'a, Vec<DeadLetter>>;
 
@@ -92,6 +97,10 @@ impl Ledger for Journal {
 
     fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()> {
         Box::pin(self.bury(letters))
+    }
+
+    fn applied<'a>(&'a self, collection: &'a str, ids: &'a [PointKey]) -> Told<'a, ()> {
+        Box::pin(self.applied(collection, ids))
     }
 
     fn dead<'a>(&'a self, collection: Option<&'a str>, max: usize) -> Told<'a, Vec<DeadLetter>> {

@@ -116,6 +116,11 @@ impl Ledger for InMemory {
         now(())
     }
 
+    fn applied<'a>(&'a self, _collection: &'a str, ids: &'a [PointKey]) -> Told<'a, ()> {
+        self.dead.lock().retain(|letter| !ids.contains(&letter.id));
+        now(())
+    }
+
     fn dead<'a>(&'a self, _collection: Option<&'a str>, _max: usize) -> Told<'a, Vec<DeadLetter>> {
         now(self.dead.lock().clone())
     }

@@ -131,3 +131,26 @@ async fn what_was_owed_before_everything_was_forgotten_is_owed_no_more() {
     new.end(Outcome::NothingDone);
     assert_eq!(due(&journal).await, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_goes_when_the_follower_has_the_point_after_all() {
+    let folder = Scratch::new();
+    let journal = folder.fresh();
+    let letter = |id| DeadLetter {
+        collection: "a".into(),
+        id: PointKey::Number(id),
+        reason: "no".into(),
+        since_ms: 7,
+    };
+    // A newer write lands, and then what was refused before it is buried.
+    let write = journal.intend("a", &[number(1)]).await.unwrap();
+    write.end(Outcome::Settled);
+    journal.bury(&[letter(1), letter(2)]).await.unwrap();
+    let fine = [PointKey::Number(1), PointKey::Number(9)];
+    journal.applied("a", &fine).await.unwrap();
+    journal.applied("b", &fine).await.unwrap();
+    assert_eq!(journal.dead(None, 9).await.unwrap(), [letter(2)]);
+    written(&journal).await;
+    let again = folder.as_killed().whole();
+    assert_eq!(again.dead(None, 9).await.unwrap(), [letter(2)]);
+}

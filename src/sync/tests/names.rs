@@ -1,4 +1,4 @@
-//! Names that have become aliases since they were marked.
+//! Names that have become aliases since they were marked, and letters that have become void.
 
 use super::*;
 
@@ -56,4 +56,24 @@ async fn a_sweep_that_is_due_under_an_alias_is_made_where_it_leads() {
     assert_eq!(ledger.sweeps().await.unwrap(), vec![]);
     world.drained().await;
     assert_eq!(world.follower_points().await, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_of_a_point_that_the_follower_has_by_now_is_void() {
+    let world = led().await;
+    // Buried when the write that makes it void had left its mark.
+    let letter = |id| DeadLetter {
+        collection: "c".into(),
+        id: PointKey::Number(id),
+        reason: "no".into(),
+        since_ms: 1,
+    };
+    world.ledger.put("c", &ids([1, 2]));
+    world
+        .ledger
+        .bury(&[letter(1), letter(2), letter(3)])
+        .await
+        .unwrap();
+    world.drained().await;
+    assert_eq!(*world.ledger.dead.lock(), [letter(3)]);
 }
