@@ -3,9 +3,9 @@
 //!
 //! The comparison is due, durably, before the call is sent; it is not to begin before the call has
 //! ended, and is not done before that whoever says so. Calls of one collection share one: it goes
-//! again when all of them came to nothing and nobody else asked for it. After a call whose outcome is not
-//! known it is due once more when the call can have no more effect; so it is after a restart, for
-//! calls that were under way.
+//! again when all of them came to nothing and nobody else asked for it. After a call whose outcome
+//! is not known it is due once more when the call can have no more effect; so it is after a restart,
+//! for calls that were under way.
 
 use std::borrow::Cow;
 use std::sync::Arc;

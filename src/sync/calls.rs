@@ -12,8 +12,9 @@ use crate::model::{Class, Operation};
 use crate::net::Body;
 use crate::store::{PassAnswer, PassCall};
 
-/// Whether nothing was done, unless of a batch. A store that ran out of time answers so (408) while it goes on,
-/// and one of its shards may have had too many writes (429) when others have done theirs.
+/// Whether nothing was done, unless of a batch. A store that ran out of time answers so (408) while
+/// it goes on, and one of its shards may have had too many writes (429) when others have done
+/// theirs.
 pub(super) fn is_refused(answer: &Result<PassAnswer>) -> bool {
     const MAY_BE_DONE: [StatusCode; 2] =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
