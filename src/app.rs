@@ -114,6 +114,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
     let following = sync::Following::build(&sync::Parts {
         settings: &settings,
         router: &router,
+        passage: &passage,
         control: &control,
         pgvector: &pgvector,
         metrics: &metrics,

@@ -23,7 +23,7 @@ impl Readiness for Following {
                 return Err(Error::new(kind, Origin::Proxy, retry, doing));
             }
             let ledger = direction.ledger();
-            let (sweeps, dead) = (ledger.sweeps().await?, ledger.dead_count().await?);
+            let (sweeps, dead) = (direction.sweeps().await?, ledger.dead_count().await?);
             let is_asked = |name: Option<&str>| match (collection, name) {
                 (_, None) => true,
                 (asked, Some(name)) => self.is_asked(asked, name),

@@ -23,14 +23,14 @@ use crate::error::{Error, Result};
 use crate::journal::{Found, Journal, JournalSettings};
 use crate::metrics::{Metrics, SyncMetrics};
 use crate::mode::control::{Control, Proposal};
-use crate::mode::{Fleet, Readiness as _, Router, Table};
+use crate::mode::{Fleet, Passage, Readiness as _, Router, Table};
 use crate::model::{Mode, Role, StoreKind};
 use crate::proxy::Mirrors;
 use crate::stage::Stages;
 use crate::store::{MirrorPlan, Pgvector};
 use crate::sync::{
-    Direction, DirectionSettings, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox, Way,
-    hand_over,
+    Direction, DirectionSettings, Leave, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox,
+    SweepPermit, Way, hand_over,
 };
 use crate::task::{Group, Phase, Stop};
 
@@ -48,6 +48,7 @@ const LOST: &str = "the journal of writes was not there";
 pub(super) struct Parts<'p> {
     pub(super) settings: &'p Settings,
     pub(super) router: &'p Arc<Router>,
+    pub(super) passage: &'p Arc<Passage>,
     pub(super) control: &'p Arc<dyn Control>,
     pub(super) pgvector: &'p [(Role, Arc<Pgvector>)],
     pub(super) metrics: &'p Metrics,
@@ -223,8 +224,7 @@ impl Following {
                     let plan = snapshot.plan(Some(name));
                     plan.is_followed_from(role.other())
                 };
-                let (left, taking) = (left.direction().ledger(), taking.direction().ledger());
-                hand_over(&**left, &**taking, is_followed).await?;
+                hand_over(left.direction(), taking.direction(), is_followed).await?;
             }
         }
         Ok(())
@@ -469,6 +469,12 @@ fn mirror(
             let look = fleet.get().and_then(|fleet| fleet.looks().borrow().clone());
             look.is_some_and(|look| look.change.is_none())
         }),
+        leave: leave(parts),
+        permit: {
+            let passage = Arc::clone(parts.passage);
+            Box::new(move || Some(Box::new(passage.begin()?) as SweepPermit))
+        },
+        doubt: parts.settings.mirror.doubt,
         stages: parts.stages.clone(),
     });
     let ids_max = parts.settings.filter_write_max_ids;
@@ -479,6 +485,17 @@ fn mirror(
         ids_max,
         waits_for_both,
     ))
+}
+
+/// What this sidecar knows of the modes, as long as its lease holds.
+fn leave(parts: &Parts<'_>) -> Box<dyn Fn() -> Option<Leave> + Send + Sync> {
+    let (router, passage) = (Arc::clone(parts.router), Arc::clone(parts.passage));
+    Box::new(move || {
+        // A lease is renewed when what was seen is in force.
+        let (term, until) = passage.held()?;
+        let epoch = router.snapshot().epoch();
+        Some(Leave { epoch, term, until })
+    })
 }
 
 fn journal_folder(data_dir: &Path, role: Role) -> std::path::PathBuf {

@@ -41,6 +41,12 @@ struct State {
     term: u64,
 }
 
+impl Term {
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl Lease {
     /// Held by the only sidecar there can be.
     pub(super) fn for_ever() -> Self {
@@ -67,9 +73,14 @@ impl Lease {
 
     /// The term, as long as the lease holds.
     pub(super) fn term(&self) -> Option<Term> {
+        self.held().map(|(term, _)| term)
+    }
+
+    /// The same, with when it ends unless it is renewed; `None` is never.
+    pub(super) fn held(&self) -> Option<(Term, Option<Instant>)> {
         let state = self.state.lock();
         let holds = state.until.is_none_or(|until| Instant::now() < until);
-        holds.then_some(Term(state.term))
+        holds.then_some((Term(state.term), state.until))
     }
 
     /// What was seen at the control store is in force here. `sent`: from before it was asked.

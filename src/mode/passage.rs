@@ -122,6 +122,18 @@ impl Passage {
         }
     }
 
+    /// A permit for what does not wait: `None` while the gate is closed, or the lease run out.
+    pub fn begin(self: &Arc<Self>) -> Option<Permit> {
+        self.try_enter().ok().flatten()
+    }
+
+    /// What may be acted on at present, without a permit: the number of the lease's term, which is
+    /// another after every gap, and when it ends unless it is renewed (`None`: never).
+    pub fn held(&self) -> Option<(u64, Option<Instant>)> {
+        let (term, until) = self.lease.held()?;
+        Some((term.number(), until))
+    }
+
     fn try_enter(self: &Arc<Self>) -> Result<Option<Permit>> {
         let mut state = self.state.lock();
         if state.closed_by > 0 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::deeds::Deeds;
+use super::leave::{Leave, SweepPermit, gone};
 use super::ledger::Ledger;
 use super::peer::Peer;
 use super::state::{Report, State};
@@ -17,6 +18,13 @@ use crate::store::Store;
 
 /// How often it is looked whether the follower has a write that waits for it.
 const BOTH_LOOK: Duration = Duration::from_millis(5);
+
+/// Whether something holds of a collection.
+type Asked = dyn Fn(&str) -> bool + Send + Sync;
+/// What may be acted on at present.
+type Known = dyn Fn() -> Option<Leave> + Send + Sync;
+type Permits = dyn Fn() -> Option<SweepPermit> + Send + Sync;
+
 pub struct DirectionSettings {
     pub authority: Arc<dyn Store>,
     pub follower: Arc<dyn Store>,
@@ -27,22 +35,34 @@ pub struct DirectionSettings {
     pub clock: Clock,
     pub metrics: SyncMetrics,
     /// Whether a collection is mirrored in this direction.
-    pub follows: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    pub follows: Box<Asked>,
     /// Whether every sidecar goes by the same modes, so that whatever is written is marked.
     pub is_settled: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What this process knows of the modes; `None` while it does not know.
+    pub leave: Box<Known>,
+    /// What the fence waits for, and `None` while it is closed.
+    pub permit: Box<Permits>,
+    /// How long a call whose reply was lost may still be carried out at the follower.
+    pub doubt: Duration,
     pub stages: Stages,
 }
 
+/// Cheap to clone: all of them are the same direction.
+#[derive(Clone)]
 pub struct Direction {
     pub(super) authority: Peer,
+    /// Of which nothing may be changed, but where there is leave (`held`).
     pub(super) follower: Peer,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) deeds: Arc<dyn Deeds>,
     pub(super) clock: Clock,
     pub(super) metrics: SyncMetrics,
-    pub(super) state: State,
-    pub(super) follows: Box<dyn Fn(&str) -> bool + Send + Sync>,
-    pub(super) is_settled: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(super) state: Arc<State>,
+    pub(super) follows: Arc<Asked>,
+    pub(super) is_settled: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(super) leave: Arc<Known>,
+    pub(super) permit: Arc<Permits>,
+    pub(super) doubt: Duration,
     pub(super) stages: Stages,
 }
 
@@ -58,18 +78,24 @@ impl Direction {
             metrics,
             follows,
             is_settled,
+            leave,
+            permit,
+            doubt,
             stages,
         } = settings;
         Self {
             authority: Peer::new(authority, patience),
-            follower: Peer::new(follower, patience),
+            follower: Peer::new(follower, patience).under(Arc::new(|| Err(gone()))),
             ledger,
             deeds,
             clock,
             metrics,
-            state: State::default(),
-            follows,
-            is_settled,
+            state: Arc::default(),
+            follows: follows.into(),
+            is_settled: is_settled.into(),
+            leave: leave.into(),
+            permit: permit.into(),
+            doubt,
             stages,
         }
     }
@@ -111,9 +137,12 @@ impl Direction {
             let mut ours = backlog
                 .iter()
                 .filter(|(name, _)| collection.is_none_or(|wanted| wanted == &**name));
-            // What is younger came later. Of what sleeps in doubt no age is told.
+            // What is younger came later. Of what sleeps in doubt no age is told, and the follower
+            // has what sleeps because of a lost reply.
             let passed = since.elapsed();
-            if ours.all(|(_, of)| of.age.is_none_or(|age| age < passed)) {
+            if ours.all(|(name, of)| {
+                of.age.is_none_or(|age| age < passed) || self.state.sleeps(name, of.marks)
+            }) {
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -133,7 +162,7 @@ impl Direction {
         Ok(Report {
             backlog,
             dead: self.ledger.dead_count().await?,
-            sweeps: self.ledger.sweeps().await?,
+            sweeps: self.sweeps().await?,
             sweeping: self.state.sweeping(),
             blocked: self.state.blocked(),
             failing: self.state.failing(),

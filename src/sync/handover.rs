@@ -5,7 +5,7 @@
 //! store then differs from the authority of today, and nobody else knows where: a mark says that
 //! two stores may differ in a point, whichever of them follows.
 
-use super::ledger::Ledger;
+use super::direction::Direction;
 use crate::error::Result;
 use crate::model::Subject;
 
@@ -14,18 +14,23 @@ const MARKS_MAX: usize = 256;
 
 /// Makes the marks of the collections that `is_followed` now the other way marks of that way.
 ///
-/// An outbox is no journal: what is marked there is everybody's, and was worked off.
+/// An outbox is no journal: what is marked there is everybody's, and was worked off. With a permit:
+/// what is marked is seen by the fence, or waits for it.
 ///
 /// Cancel safety: safe. A mark may be in both ledgers then.
 pub async fn hand_over(
-    left: &dyn Ledger,
-    taking: &dyn Ledger,
+    left: &Direction,
+    taking: &Direction,
     is_followed: impl Fn(&str) -> bool,
 ) -> Result<()> {
-    if !left.others_may_drain() {
+    if !left.ledger.others_may_drain() {
         return Ok(());
     }
-    for batch in left.take(MARKS_MAX).await? {
+    let Some(_permit) = (taking.permit)() else {
+        return Ok(());
+    };
+    let (left, taking) = (&left.ledger, &taking.ledger);
+    for batch in left.take(MARKS_MAX, &[]).await? {
         let collection = &*batch.collection;
         if !is_followed(collection) {
             continue;

@@ -11,6 +11,9 @@ use crate::journal::Journal;
 use crate::model::{Backlog, Batch, DeadLetter, Mark, PointKey, Subject, SweepDue};
 use crate::store::{Lead, Outbox};
 
+/// The lead of whoever shares its ledger with nobody.
+pub(super) const ALONE: u64 = 0;
+
 pub type Told<'a, T> = BoxFuture<'a, Result<T>>;
 
 /// Marks, durable.
@@ -22,8 +25,9 @@ pub trait Ledger: Send + Sync {
     /// Durable when it returns.
     fn mark<'a>(&'a self, collection: &'a str, subjects: &'a [Subject]) -> Told<'a, ()>;
 
-    /// Removes nothing: the same is given again until it is cleared.
-    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>>;
+    /// Removes nothing: the same is given again until it is cleared. What is `busy` is left out: what
+    /// was taken of it is still worked on.
+    fn take<'a>(&'a self, marks_max: usize, busy: &'a [Box<str>]) -> Told<'a, Vec<Batch>>;
 
     fn clear<'a>(&'a self, collection: &'a str, marks: &'a [Mark]) -> Told<'a, ()>;
 
@@ -74,8 +78,13 @@ pub trait Ledger: Send + Sync {
     /// Whether another process may work off marks of the same collections at the same time.
     fn others_may_drain(&self) -> bool;
 
-    /// Whether this process is to work the marks off now. Where several share a ledger, one is.
-    fn leads(&self) -> Told<'_, bool>;
+    /// Whether this process is to work the marks off now. Where several share a ledger, one is. The
+    /// number is another whenever the lead was lost in between.
+    fn leads(&self) -> Told<'_, Option<u64>>;
+
+    /// Whether nobody else can have begun to work marks off since this lead was told of. To be asked
+    /// when the follower has answered, before anything is cleared.
+    fn has_led(&self, lead: u64) -> Told<'_, bool>;
 }
 
 impl Ledger for Journal {
@@ -83,8 +92,12 @@ impl Ledger for Journal {
         Box::pin(self.mark(collection, subjects))
     }
 
-    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>> {
-        Box::pin(self.take(marks_max))
+    fn take<'a>(&'a self, marks_max: usize, busy: &'a [Box<str>]) -> Told<'a, Vec<Batch>> {
+        Box::pin(async move {
+            let mut batches = self.take(marks_max).await?;
+            batches.retain(|batch| !busy.contains(&batch.collection));
+            Ok(batches)
+        })
     }
 
     fn clear<'a>(&'a self, collection: &'a str, marks: &'a [Mark]) -> Told<'a, ()> {
@@ -153,7 +166,11 @@ impl Ledger for Journal {
         true
     }
 
-    fn leads(&self) -> Told<'_, bool> {
+    fn leads(&self) -> Told<'_, Option<u64>> {
+        Box::pin(std::future::ready(Ok(Some(ALONE))))
+    }
+
+    fn has_led(&self, _lead: u64) -> Told<'_, bool> {
         Box::pin(std::future::ready(Ok(true)))
     }
 }
@@ -178,19 +195,19 @@ impl SharedOutbox {
         }
     }
 
-    async fn take_lead(&self) -> Result<bool> {
-        if self.lead.lock().as_ref().is_some_and(Lead::is_held) {
-            return Ok(true);
+    async fn take_lead(&self) -> Result<Option<u64>> {
+        if let Some(lead) = self.lead.lock().as_ref().filter(|lead| lead.is_held()) {
+            return Ok(Some(lead.number()));
         }
         let refused = *self.refused.lock();
         if refused.is_some_and(|at| at.elapsed() < ASK_EVERY) {
-            return Ok(false);
+            return Ok(None);
         }
         *self.refused.lock() = Some(Instant::now());
         let lead = self.outbox.try_lead().await?;
-        let is_ours = lead.is_some();
+        let number = lead.as_ref().map(Lead::number);
         *self.lead.lock() = lead;
-        Ok(is_ours)
+        Ok(number)
     }
 }
 
@@ -199,8 +216,8 @@ impl Ledger for SharedOutbox {
         Box::pin(self.outbox.mark(collection, subjects))
     }
 
-    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>> {
-        Box::pin(self.outbox.take(marks_max))
+    fn take<'a>(&'a self, marks_max: usize, busy: &'a [Box<str>]) -> Told<'a, Vec<Batch>> {
+        Box::pin(self.outbox.take_beside(marks_max, busy))
     }
 
     fn clear<'a>(&'a self, collection: &'a str, marks: &'a [Mark]) -> Told<'a, ()> {
@@ -253,12 +270,22 @@ impl Ledger for SharedOutbox {
         self.outbox.poke();
     }
 
-    /// One has the lead; who has lost it finds out late.
+    /// One has the lead; who has lost it finds out when it has applied something (`has_led`).
     fn others_may_drain(&self) -> bool {
         false
     }
 
-    fn leads(&self) -> Told<'_, bool> {
+    fn leads(&self) -> Told<'_, Option<u64>> {
         Box::pin(self.take_lead())
+    }
+
+    fn has_led(&self, lead: u64) -> Told<'_, bool> {
+        let ours = self.lead.lock().as_ref().map(Lead::asked);
+        Box::pin(async move {
+            match ours.filter(|ours| ours.number() == lead) {
+                Some(ours) => Ok(ours.is_held().await),
+                None => Ok(false),
+            }
+        })
     }
 }

@@ -10,13 +10,17 @@
 //! the follower, unless it asked to (`mirror.ack = "both"`).
 
 mod apply;
+mod barriers;
+mod blocks;
 mod calls;
+mod copy;
 mod deeds;
 mod direction;
 mod drain;
 mod equal;
 mod gates;
 mod handover;
+mod leave;
 mod ledger;
 mod look;
 mod mirror;
@@ -26,11 +30,13 @@ mod rehearsal;
 mod resolve;
 mod schema;
 mod state;
+mod suspects;
 mod sweep;
 
 pub use deeds::Deeds;
 pub use direction::{Direction, DirectionSettings};
 pub use handover::hand_over;
+pub use leave::{Leave, SweepPermit};
 pub use ledger::{Ledger, SharedOutbox, Told};
 pub use mirror::{Mirror, WHOLE_STORE, Way};
 pub use peer::{Peer, Said};

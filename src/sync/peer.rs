@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{Operation, PointKey, StoreKind};
 use crate::net::Body;
-use crate::store::{PassCall, Store};
+use crate::store::{PassAnswer, PassCall, Store};
 use crate::wire::written::{ids_json, key_of};
 
 /// What may stand in a path as it is.
@@ -33,11 +33,16 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// The longest answer that is read: a page of points.
 const ANSWER_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// Whether anything may be changed at a store at present, and until when; `None` has no end.
+pub(super) type MayWrite = dyn Fn() -> Result<Option<Instant>> + Send + Sync;
+
 /// One store. Cheap to clone.
 #[derive(Clone)]
 pub struct Peer {
     store: Arc<dyn Store>,
     patience: Duration,
+    /// Asked before each call that changes something.
+    may_write: Option<Arc<MayWrite>>,
 }
 
 /// What a store said, whatever it was.
@@ -83,7 +88,24 @@ struct OnlyId {
 
 impl Peer {
     pub fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
-        Self { store, patience }
+        Self {
+            store,
+            patience,
+            may_write: None,
+        }
+    }
+
+    /// The same store, of which nothing is changed but as `may_write` says.
+    pub(super) fn under(&self, may_write: Arc<MayWrite>) -> Self {
+        Self {
+            may_write: Some(may_write),
+            ..self.clone()
+        }
+    }
+
+    /// Until when something may be changed there.
+    pub(super) fn leave(&self) -> Result<Option<Instant>> {
+        self.may_write.as_ref().map_or(Ok(None), |ask| ask())
     }
 
     pub fn kind(&self) -> StoreKind {
@@ -210,13 +232,19 @@ impl Peer {
             return Ok(Said::Done(reply));
         }
         let text = refusal(&reply.body);
-        if self.is_passing(reply.status) {
+        if is_passing(reply.status) {
             let doing = format!(
                 "the {} store answered {}: {text}",
                 self.kind(),
                 reply.status
             );
-            let retry = Retry::OutcomeUnknown;
+            // Whoever stands in between may have given up before the store did.
+            let is_over = ![408, 502, 504].contains(&reply.status.as_u16());
+            let retry = if is_over {
+                Retry::Safe
+            } else {
+                Retry::OutcomeUnknown
+            };
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 Origin::from(self.kind()),
@@ -230,18 +258,6 @@ impl Peer {
             return Ok(Said::NoCollection);
         }
         Ok(Said::Refused(text.into()))
-    }
-
-    /// Whether the same call may be answered otherwise a little later.
-    fn is_passing(&self, status: StatusCode) -> bool {
-        status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
-            || [
-                StatusCode::REQUEST_TIMEOUT,
-                StatusCode::TOO_MANY_REQUESTS,
-                StatusCode::UNAUTHORIZED,
-                StatusCode::FORBIDDEN,
-            ]
-            .contains(&status)
     }
 
     async fn call(
@@ -265,10 +281,7 @@ impl Peer {
             body: Body::full(body),
             deadline: Instant::now() + self.patience,
         };
-        let passed = tokio::time::timeout(self.patience, self.store.pass(call)).await;
-        let passed =
-            passed.map_err(|_elapsed| self.failed(ErrorKind::Timeout, "answer in time"))?;
-        let answer = match passed {
+        let answer = match self.answered(call).await? {
             Ok(answer) => answer,
             // Stores of our own refuse this way.
             Err(error) if is_refusal(error.kind()) => {
@@ -294,6 +307,29 @@ impl Peer {
             status: head.status,
             body,
         })
+    }
+
+    /// Waits for an answer as long as there is patience, and leave.
+    async fn answered(&self, call: PassCall) -> Result<Result<PassAnswer>> {
+        let is_read = call.operation.class().is_read();
+        let leave = || if is_read { Ok(None) } else { self.leave() };
+        let patience = call.deadline;
+        let mut until = leave()?;
+        let mut answer = self.store.pass(call);
+        loop {
+            let ends = until.map_or(patience, |until| until.min(patience));
+            if let Ok(answer) = tokio::time::timeout_at(ends, &mut answer).await {
+                return Ok(answer);
+            }
+            if ends == patience {
+                return Err(self.failed(ErrorKind::Timeout, "answer in time"));
+            }
+            // The lease may have been renewed meanwhile.
+            until = leave().map_err(|error| {
+                let doing = "answer while there was leave to change it";
+                self.failed(ErrorKind::Timeout, doing).with_source(error)
+            })?;
+        }
     }
 
     /// On a cluster, what is read must be what was acknowledged.
@@ -334,6 +370,18 @@ impl<T> Said<T> {
             Self::Refused(why) => Said::Refused(why),
         }
     }
+}
+
+/// Whether the same call may be answered otherwise a little later.
+fn is_passing(status: StatusCode) -> bool {
+    let passing = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+    ];
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || passing.contains(&status)
 }
 
 /// What would be said the next time too.

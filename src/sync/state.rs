@@ -3,7 +3,8 @@
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::drain::Blocks;
+use super::blocks::Blocks;
+use super::suspects::Suspects;
 use crate::model::{Backlog, SweepDue};
 
 /// A collection that cannot be mirrored as things are.
@@ -35,8 +36,10 @@ pub struct Report {
 
 #[derive(Default)]
 pub(super) struct State {
+    /// Why no marks are to be had.
     failing: Mutex<Option<String>>,
     blocks: Mutex<Blocks>,
+    pub(super) suspects: Mutex<Suspects>,
     sweeping: Mutex<Option<Sweeping>>,
 }
 
@@ -50,7 +53,20 @@ impl State {
     }
 
     pub(super) fn failing(&self) -> Option<String> {
-        self.failing.lock().clone()
+        let failing = self.failing.lock().clone();
+        failing.or_else(|| self.blocks.lock().failing().map(str::to_owned))
+    }
+
+    /// A store did not answer about this collection, which is left alone for a while. Whether this is
+    /// news.
+    pub(super) fn fails(&self, collection: &str, why: &str, now: Instant) -> bool {
+        self.blocks.lock().fails(collection, why, now)
+    }
+
+    /// Whether so many marks of a collection are all asleep.
+    pub(super) fn sleeps(&self, collection: &str, marks: u64) -> bool {
+        let asleep = self.suspects.lock().asleep(collection);
+        u64::try_from(asleep).is_ok_and(|asleep| asleep > 0 && asleep >= marks)
     }
 
     /// Whether this is news.

@@ -2,7 +2,8 @@
 //!
 //! It writes nothing itself: the drainer looks again at the authority before it writes or deletes,
 //! so a point that was written between the two looks costs a copy and no more. A sweep is owed
-//! until it has ended, and one that was asked for anew meanwhile is owed again.
+//! until it has ended, and one that was asked for anew meanwhile is owed again. So is one of a
+//! collection that is not followed: it may have been asked for because it will be.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,6 +32,10 @@ const SETTLED_MS: u64 = 2000;
 /// it is begun when somebody says so, unless it is small.
 pub const NEVER_COMPARED: &str = "never compared";
 const UNASKED_POINTS_MAX: u64 = 10_000;
+/// At the end of a reason: it is about those collections only that have no mode of their own.
+const REST: &str = " (but for collections with a mode of their own)";
+/// No collection has this name, so it has the mode of all that have none of their own.
+const ANY_OTHER: &str = "";
 
 impl Direction {
     /// Sweeps what is due until it is dropped.
@@ -50,13 +55,28 @@ impl Direction {
         }
     }
 
+    /// What has to be compared of what is followed.
+    pub async fn sweeps(&self) -> Result<Vec<SweepDue>> {
+        let mut dues = self.ledger.sweeps().await?;
+        dues.retain(|due| match &due.collection {
+            Some(collection) => (self.follows)(collection),
+            None => !due.reason.ends_with(REST) || (self.follows)(ANY_OTHER),
+        });
+        Ok(dues)
+    }
+
     /// Carries out what is due, if anything may be begun.
     pub(super) async fn sweep_once(&self) -> Result<()> {
         // Before all go by the mode that mirrors, some may write without a mark.
-        if !(self.follows)(WHOLE_STORE) || !(self.is_settled)() || !self.ledger.leads().await? {
+        let Some(leave) = (self.leave)() else {
+            return Ok(());
+        };
+        let may_begin = (self.follows)(WHOLE_STORE) && (self.is_settled)();
+        if !may_begin || self.ledger.leads().await?.is_none() {
             return Ok(());
         }
-        let mut dues = self.ledger.sweeps().await?;
+        let follows_rest = (self.follows)(ANY_OTHER);
+        let mut dues = self.sweeps().await?;
         dues.retain(|due| self.ledger.may_be_swept(due));
         let all_wait = dues.iter().any(|due| due.collection.is_none());
         let now = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
@@ -67,13 +87,32 @@ impl Direction {
             if is_covered || is_new || !self.may_begin(due).await? {
                 continue;
             }
-            self.carry_out(due).await?;
+            let names = self.swept_collections(due).await?;
+            if (self.leave)().is_none_or(|now| now.epoch != leave.epoch) {
+                // What is followed may be something else by now.
+                return Ok(());
+            }
+            self.carry_out(due, &names).await?;
             for done in &dues {
-                if due.collection.is_none() || due.collection == done.collection {
-                    self.ledger.swept(done).await?;
+                match (&due.collection, &done.collection) {
+                    (None, None) if !follows_rest => self.owe_rest(done).await?,
+                    (None, _) => self.ledger.swept(done).await?,
+                    (one, other) if one == other => self.ledger.swept(done).await?,
+                    (Some(_), _) => (),
                 }
             }
             return Ok(());
+        }
+        Ok(())
+    }
+
+    /// All that have a mode of their own and are followed were compared. The others are not followed,
+    /// and may be about to be.
+    async fn owe_rest(&self, done: &SweepDue) -> Result<()> {
+        let dues = self.ledger.sweeps().await?;
+        if dues.iter().any(|due| due.token == done.token) {
+            let reason = format!("{}{REST}", done.reason.trim_end_matches(REST));
+            self.ledger.want_sweep(None, &reason).await?;
         }
         Ok(())
     }
@@ -101,11 +140,10 @@ impl Direction {
         Ok(names)
     }
 
-    async fn carry_out(&self, due: &SweepDue) -> Result<()> {
-        let names = self.swept_collections(due).await?;
+    async fn carry_out(&self, due: &SweepDue, names: &[String]) -> Result<()> {
         info!(collections = names.len(), reason = %due.reason, "a sweep begins");
         let mut failure = None;
-        for collection in &names {
+        for collection in names {
             // One that cannot be swept holds up no other.
             if let Err(error) = self.sweep_collection(collection).await {
                 failure = Some(error);
@@ -115,7 +153,8 @@ impl Direction {
             return Err(failure);
         }
         if due.collection.is_none() {
-            self.drop_strangers().await?;
+            let (own, _permit) = self.entered(WHOLE_STORE).await?;
+            own.drop_strangers().await?;
         }
         info!(collections = names.len(), "a sweep has ended");
         Ok(())
@@ -126,12 +165,25 @@ impl Direction {
             // It has no points of its own.
             return Ok(());
         }
-        if let Some(why) = self.bring_to_sweep(collection).await? {
-            error!(collection, %why, "a collection cannot be swept");
-            return Err(blocked(collection, &why));
+        {
+            let (own, _permit) = self.entered(collection).await?;
+            if let Some(why) = own.bring_to_sweep(collection).await? {
+                error!(collection, %why, "a collection cannot be swept");
+                return Err(blocked(collection, &why));
+            }
+            schema::aliases(&own.authority, &own.follower).await?;
         }
-        schema::aliases(&self.authority, &self.follower).await?;
         self.stages.reached(Stage::SweepBegins).await;
+        let sweeping = self.compare(collection).await?;
+        let (own, _permit) = self.entered(collection).await?;
+        own.deeds.set_ours(collection, true).await?;
+        let (compared, differing) = (sweeping.compared, sweeping.differing);
+        info!(collection, compared, differing, "a collection was swept");
+        Ok(())
+    }
+
+    /// Marks what differs.
+    async fn compare(&self, collection: &str) -> Result<Sweeping> {
         let mut sweeping = Sweeping {
             collection: collection.into(),
             ..Sweeping::default()
@@ -174,22 +226,27 @@ impl Direction {
                 differing.push(Subject::Point(id));
             }
             if differing.len() >= PAGE {
-                self.ledger.mark(collection, &differing).await?;
+                self.mark_differing(collection, &differing).await?;
                 differing.clear();
                 self.wait_for_room().await?;
             }
             if sweeping.compared.is_multiple_of(PAGE as u64) {
+                // Stands still while nothing is known of the modes, and ends with them.
+                drop(self.entered(collection).await?);
                 self.state.sweeps(Some(sweeping.clone()));
             }
         }
         self.stages.reached(Stage::SweepRead).await;
-        if !differing.is_empty() {
-            self.ledger.mark(collection, &differing).await?;
+        self.mark_differing(collection, &differing).await?;
+        Ok(sweeping)
+    }
+
+    async fn mark_differing(&self, collection: &str, differing: &[Subject]) -> Result<()> {
+        if differing.is_empty() {
+            return Ok(());
         }
-        self.deeds.set_ours(collection, true).await?;
-        let (compared, differing) = (sweeping.compared, sweeping.differing);
-        info!(collection, compared, differing, "a collection was swept");
-        Ok(())
+        let (own, _permit) = self.entered(collection).await?;
+        own.ledger.mark(collection, differing).await
     }
 
     async fn wait_for_room(&self) -> Result<()> {
@@ -228,7 +285,8 @@ impl<'p> Side<'p> {
 
     async fn head(&mut self) -> Result<Option<(PointKey, String)>> {
         while self.page.is_empty() && !self.is_last {
-            let page = match self.peer.page(self.collection, self.next, PAGE).await? {
+            let page = self.peer.page(self.collection, self.next, PAGE);
+            let page = match page.await? {
                 Said::Done(page) => page,
                 Said::NoCollection => Page {
                     points: Vec::new(),

@@ -1,9 +1,17 @@
 //! Two embedded stores, one following the other.
 
+mod answers;
+mod calls;
+mod faulty;
+mod leave;
+mod names;
+mod suspects;
+mod sweeps;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,13 +19,12 @@ use futures_util::future::BoxFuture;
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-mod answers;
-mod calls;
-mod names;
-
+use self::faulty::Faulty;
 use super::deeds::Deeds;
 use super::direction::{Direction, DirectionSettings};
+use super::leave::{Leave, SweepPermit};
 use super::ledger::{Ledger, Told};
 use super::peer::{Peer, Said};
 use crate::clock::Clock;
@@ -34,6 +41,10 @@ struct InMemory {
     dead: Mutex<Vec<DeadLetter>>,
     sweeps: Mutex<Vec<SweepDue>>,
     token: AtomicU64,
+    /// Another is another lead.
+    lead: AtomicU64,
+    /// What every mark is said to be, in milliseconds.
+    age_ms: AtomicU64,
     is_shared: bool,
 }
 
@@ -66,9 +77,11 @@ impl Ledger for InMemory {
         now(())
     }
 
-    fn take(&self, marks_max: usize) -> Told<'_, Vec<Batch>> {
+    fn take<'a>(&'a self, marks_max: usize, busy: &'a [Box<str>]) -> Told<'a, Vec<Batch>> {
         let marks = self.marks.lock();
-        let batches = marks.iter().filter(|(_, marks)| !marks.is_empty());
+        let batches = marks
+            .iter()
+            .filter(|(name, marks)| !marks.is_empty() && !busy.contains(name));
         let batches = batches.map(|(collection, marks)| {
             let is_barrier = marks[0].subject.is_barrier();
             let before = |mark: &&Mark| !mark.subject.is_barrier();
@@ -85,7 +98,7 @@ impl Ledger for InMemory {
             Batch {
                 collection: collection.clone(),
                 marks: taken,
-                age: Duration::ZERO,
+                age: Duration::from_millis(self.age_ms.load(Ordering::Relaxed)),
             }
         });
         now(batches.collect())
@@ -164,7 +177,7 @@ impl Ledger for InMemory {
     }
 
     fn woken(&self, _within: Duration) -> BoxFuture<'_, ()> {
-        async {}.boxed()
+        tokio::time::sleep(Duration::from_millis(5)).boxed()
     }
 
     fn poke(&self) {}
@@ -173,8 +186,12 @@ impl Ledger for InMemory {
         self.is_shared
     }
 
-    fn leads(&self) -> Told<'_, bool> {
-        now(true)
+    fn leads(&self) -> Told<'_, Option<u64>> {
+        now(Some(self.lead.load(Ordering::Relaxed)))
+    }
+
+    fn has_led(&self, lead: u64) -> Told<'_, bool> {
+        now(self.lead.load(Ordering::Relaxed) == lead)
     }
 }
 
@@ -205,9 +222,48 @@ impl Deeds for Known {
     }
 }
 
+/// How long a call whose reply was lost may still be carried out.
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// What is known of the modes.
+#[derive(Default)]
+struct Modes {
+    epoch: AtomicU64,
+    term: AtomicU64,
+    is_unknown: AtomicBool,
+    until: Mutex<Option<Instant>>,
+    unfollowed: Mutex<HashSet<String>>,
+    /// The fence is closed.
+    is_closed: AtomicBool,
+    /// How often a permit was asked for.
+    asked: AtomicU64,
+}
+
+impl Modes {
+    fn leave(&self) -> Option<Leave> {
+        let leave = Leave {
+            epoch: self.epoch.load(Ordering::Relaxed),
+            term: self.term.load(Ordering::Relaxed),
+            until: *self.until.lock(),
+        };
+        (!self.is_unknown.load(Ordering::Relaxed)).then_some(leave)
+    }
+
+    fn permit(&self) -> Option<SweepPermit> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let is_open = !self.is_closed.load(Ordering::Relaxed);
+        is_open.then(|| Box::new(()) as SweepPermit)
+    }
+}
+
 struct World {
     folder: PathBuf,
     ledger: Arc<InMemory>,
+    modes: Arc<Modes>,
+    stages: Stages,
+    faults: Arc<Faulty>,
+    /// Without the faults, and whatever the modes are.
+    at_follower: Peer,
     direction: Direction,
 }
 
@@ -224,27 +280,42 @@ fn store(folder: PathBuf) -> Arc<dyn Store> {
 
 impl World {
     fn new(name: &str) -> Self {
+        Self::with(name, Duration::from_secs(20))
+    }
+
+    fn with(name: &str, patience: Duration) -> Self {
         let unique = format!("outrigger-sync-{name}-{:x}", rand::random::<u64>());
         let folder = std::env::temp_dir().join(unique);
         let ledger = Arc::new(InMemory {
             is_shared: true,
             ..InMemory::default()
         });
+        let (modes, stages) = (Arc::new(Modes::default()), Stages::default());
+        let follower = store(folder.join("other"));
+        let faults = Arc::new(Faulty::new(Arc::clone(&follower)));
+        let [followed, leave, permit] = [(); 3].map(|()| Arc::clone(&modes));
         let direction = Direction::new(DirectionSettings {
             authority: store(folder.join("one")),
-            follower: store(folder.join("other")),
+            follower: Arc::clone(&faults) as Arc<dyn Store>,
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             deeds: Arc::new(Known::default()),
-            patience: Duration::from_secs(20),
+            patience,
             clock: Clock::system(),
             metrics: Metrics::new().sync,
-            follows: Box::new(|_| true),
+            follows: Box::new(move |name| !followed.unfollowed.lock().contains(name)),
             is_settled: Box::new(|| true),
-            stages: Stages::default(),
+            leave: Box::new(move || leave.leave()),
+            permit: Box::new(move || permit.permit()),
+            doubt: DOUBT,
+            stages: stages.clone(),
         });
         Self {
             folder,
             ledger,
+            modes,
+            stages,
+            faults,
+            at_follower: Peer::new(follower, patience),
             direction,
         }
     }
@@ -254,7 +325,7 @@ impl World {
     }
 
     async fn follower(&self, call: &str, body: Value) -> Value {
-        ask(&self.direction.follower, call, body).await
+        ask(&self.at_follower, call, body).await
     }
 
     async fn follower_points(&self) -> Value {

@@ -13,6 +13,7 @@ mod flips;
 mod gate;
 mod journals;
 mod killed;
+mod late;
 mod letters;
 mod paused;
 

@@ -131,9 +131,18 @@ impl Outbox {
     ///
     /// Cancel safety: safe.
     pub async fn take(&self, max: usize) -> Result<Vec<Batch>> {
+        self.take_beside(max, &[]).await
+    }
+
+    /// The same but for what is `busy`: which rows were taken of that is known still.
+    ///
+    /// Cancel safety: safe.
+    pub async fn take_beside(&self, max: usize, busy: &[Box<str>]) -> Result<Vec<Batch>> {
         self.shared.ready().await?;
         self.shorten().await?;
-        let found = self.look().await?;
+        let mut found = self.look().await?;
+        found.wholes.retain(|whole| !busy.contains(&whole.name));
+        found.collections.retain(|(_, name)| !busy.contains(name));
         let mut drafts = BTreeMap::new();
         for whole in &found.wholes {
             let draft: &mut Draft = drafts.entry(whole.name.clone()).or_default();

@@ -10,7 +10,7 @@ use outrigger::metrics::Metrics;
 use outrigger::model::{Operation, PointKey, Subject};
 use outrigger::stage::{Stage, Stages};
 use outrigger::store::{Embedded, Rest, Store};
-use outrigger::sync::{Deeds, Direction, DirectionSettings, Ledger, Peer, Told};
+use outrigger::sync::{Deeds, Direction, DirectionSettings, Leave, Ledger, Peer, Told};
 use outrigger::task;
 use serde_json::{Value, json};
 
@@ -18,6 +18,12 @@ use crate::support::folder::Folder;
 use crate::support::story;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The modes are always the same.
+const ALWAYS: Leave = Leave {
+    epoch: 0,
+    term: 0,
+    until: None,
+};
 
 fn store(folder: &Folder, name: &str) -> Arc<dyn Store> {
     let engine = Embedded::open(&folder.path().join(name)).unwrap();
@@ -66,6 +72,9 @@ impl Drainer {
             metrics: Metrics::new().sync,
             follows: Box::new(|_| true),
             is_settled: Box::new(|| true),
+            leave: Box::new(|| Some(ALWAYS)),
+            permit: Box::new(|| Some(Box::new(()))),
+            doubt: Duration::from_secs(1),
             stages: stages.clone(),
         });
         Self {

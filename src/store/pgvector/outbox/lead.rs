@@ -2,9 +2,13 @@
 //!
 //! The lead is an advisory lock of a session of its own, so it ends with whoever has it, however
 //! that ends. A connection that is silently dead, or that somebody in between gives to others, does
-//! not have it: it is asked now and then, and given up by us long before the server gives it up. Two
-//! that work marks off at once for a moment do no harm; it is work done twice.
+//! not have it: it is asked now and then, and given up by us long before the server gives it up.
+//!
+//! Who has lost it knows that late, and what it sends to the follower then may come after what its
+//! successor has sent. So it is asked once more when the follower has answered (`Asked`): only if it
+//! is still held has nobody else sent anything, and only then may marks be cleared.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -29,9 +33,39 @@ const BEGIN_PATIENCE: Duration = Duration::from_secs(30);
 pub struct Lead {
     held: watch::Receiver<bool>,
     keeper: JoinHandle<()>,
+    asked: Asked,
+}
+
+/// Asks the server whether a lead is held.
+#[derive(Clone)]
+pub struct Asked {
+    client: Arc<Client>,
+    number: u64,
+}
+
+impl Asked {
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// `true`: it has been held without a break until now.
+    ///
+    /// Cancel safety: safe.
+    pub async fn is_held(&self) -> bool {
+        is_held(&self.client).await
+    }
 }
 
 impl Lead {
+    /// Every lead has another.
+    pub fn number(&self) -> u64 {
+        self.asked.number
+    }
+
+    pub fn asked(&self) -> Asked {
+        self.asked.clone()
+    }
+
     pub fn is_held(&self) -> bool {
         *self.held.borrow()
     }
@@ -87,6 +121,11 @@ impl Outbox {
             return Ok(None);
         }
         let (held, seen) = watch::channel(true);
+        let client = Arc::new(client);
+        let asked = Asked {
+            client: Arc::clone(&client),
+            number: rand::random(),
+        };
         let keeper = task::spawn("pg-lead", async move {
             let _held = Held(held);
             tokio::select! {
@@ -94,7 +133,11 @@ impl Outbox {
                 () = keep(&client) => debug!("the lead is lost"),
             }
         });
-        Ok(Some(Lead { held: seen, keeper }))
+        Ok(Some(Lead {
+            held: seen,
+            keeper,
+            asked,
+        }))
     }
 }
 
@@ -109,15 +152,19 @@ async fn lock(client: &Client) -> Result<bool, tokio_postgres::Error> {
 
 /// Returns once the lock is not held any more, or nobody says that it is.
 async fn keep(client: &Client) {
+    loop {
+        sleep(ASK_EVERY).await;
+        if !is_held(client).await {
+            return;
+        }
+    }
+}
+
+async fn is_held(client: &Client) -> bool {
     // Asked of whichever server process answers: a pooler may have given the one with the lock away.
     let sql = "select exists (select 1 from pg_catalog.pg_locks \
                where locktype = 'advisory' and granted and pid = pg_catalog.pg_backend_pid() \
                and classid = $1::int::oid and objid = 0 and objsubid = 2)";
-    loop {
-        sleep(ASK_EVERY).await;
-        match timeout(PATIENCE, client.query_one(sql, &[&LEAD_LOCK])).await {
-            Ok(Ok(row)) if row.get::<_, bool>(0) => {}
-            Ok(Ok(_) | Err(_)) | Err(_) => return,
-        }
-    }
+    let asked = timeout(PATIENCE, client.query_one(sql, &[&LEAD_LOCK])).await;
+    matches!(asked, Ok(Ok(row)) if row.get::<_, bool>(0))
 }
