@@ -12,6 +12,10 @@ use crate::model::Batch;
 impl Direction {
     pub(super) async fn bring(&self, batch: &Batch, lead: u64) -> Result<Worked> {
         let collection = &*batch.collection;
+        if collection != WHOLE_STORE && self.ledger.others_may_drain() {
+            // What was not waited for may only have been taken in, an index for one.
+            self.authority.settle(collection).await?;
+        }
         if collection != WHOLE_STORE
             && !self.led_on(collection, &batch.marks).await?
             && let Some(why) = self.bring_along(collection).await?

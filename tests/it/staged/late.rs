@@ -9,8 +9,11 @@ use outrigger::task;
 use serde_json::{Value, json};
 
 use super::gate::{Fate, Gate};
-use super::{Plain, Primary, World, points, upserting, write};
+use super::killed::Rig;
+use super::{DOCS, Plain, Primary, World, in_sync, points, upserting, write};
+use crate::support::ask::Ask;
 use crate::support::postgres::Postgres;
+use crate::support::wire::Wire;
 use crate::support::{story, until};
 
 /// Calls that write this are held before the store has them.
@@ -117,6 +120,36 @@ fn what_is_sent_when_the_lead_of_an_outbox_is_lost_does_not_have_the_last_word()
         drop(lead);
         world.in_sync().await;
         assert_eq!(world.both().await[&1].payload, json!({"s": "second"}));
+    });
+}
+
+fn is_settling(path: &str) -> bool {
+    path.ends_with("/points/payload/delete")
+}
+
+#[test]
+fn an_index_that_was_not_waited_for_is_waited_for_before_it_is_brought_along() {
+    story(async {
+        let rig = Rig::new().await;
+        rig.gates[0].rule(|_, path, _| {
+            if is_settling(path) {
+                Fate::HeldBefore
+            } else {
+                Fate::Pass
+            }
+        });
+        let index = json!({"field_name": "n", "field_schema": "integer"});
+        write(rig.proxy(), "PUT", "/index", index).await;
+        rig.gates[0].come(1).await;
+        let described = async || {
+            let ask = Ask::get(DOCS);
+            let told = ask.over(&mut Wire::connect(rig.secondary.at()).await).await;
+            told.ok().json()["result"]["payload_schema"].clone()
+        };
+        assert_eq!(described().await, json!({}));
+        rig.gates[0].deliver();
+        in_sync(rig.process.admin).await;
+        assert_eq!(described().await["n"]["data_type"], "integer");
     });
 }
 
