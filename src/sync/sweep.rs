@@ -165,6 +165,8 @@ impl Direction {
             // It has no points of its own.
             return Ok(());
         }
+        // What was taken in before marks were made may not have been applied yet.
+        self.authority.settle(collection).await?;
         {
             let (own, _permit) = self.entered(collection).await?;
             if let Some(why) = own.bring_to_sweep(collection).await? {

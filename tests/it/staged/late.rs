@@ -1,6 +1,8 @@
 //! What was sent to the follower and is carried out late; what the authority has taken in and carries
 //! out late; and a sidecar that may not send anything any more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
@@ -150,6 +152,33 @@ fn an_index_that_was_not_waited_for_is_waited_for_before_it_is_brought_along() {
         rig.gates[0].deliver();
         in_sync(rig.process.admin).await;
         assert_eq!(described().await["n"]["data_type"], "integer");
+    });
+}
+
+#[test]
+fn a_sweep_reads_only_when_what_the_authority_has_taken_in_is_applied() {
+    story(async {
+        let rig = Rig::new().await;
+        let read = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&read);
+        rig.gates[0].rule(move |_, path, _| {
+            if path.ends_with("/points/scroll") {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            if is_settling(path) {
+                Fate::HeldBefore
+            } else {
+                Fate::Pass
+            }
+        });
+        let ask = Ask::new("POST", "/api/sync/sweep?collection=docs");
+        let admin = rig.process.admin;
+        ask.over(&mut Wire::connect(admin).await).await.ok();
+        rig.gates[0].come(1).await;
+        assert_eq!(read.load(Ordering::Relaxed), 0);
+        rig.gates[0].deliver();
+        in_sync(admin).await;
+        assert!(read.load(Ordering::Relaxed) > 0);
     });
 }
 
