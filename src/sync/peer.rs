@@ -232,7 +232,7 @@ impl Peer {
             return Ok(Said::Done(reply));
         }
         let text = refusal(&reply.body);
-        if is_passing(reply.status) {
+        if is_passing(reply.status, &text) {
             let doing = format!(
                 "the {} store answered {}: {text}",
                 self.kind(),
@@ -373,7 +373,9 @@ impl<T> Said<T> {
 }
 
 /// Whether the same call may be answered otherwise a little later.
-fn is_passing(status: StatusCode) -> bool {
+fn is_passing(status: StatusCode, text: &str) -> bool {
+    // Older ones refuse this way what their strict mode does not allow, and say what to do.
+    let is_strict = status == StatusCode::FORBIDDEN && text.contains(". Help: ");
     let passing = [
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::TOO_MANY_REQUESTS,
@@ -381,7 +383,7 @@ fn is_passing(status: StatusCode) -> bool {
         StatusCode::FORBIDDEN,
     ];
     status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
-        || passing.contains(&status)
+        || passing.contains(&status) && !is_strict
 }
 
 /// What would be said the next time too.

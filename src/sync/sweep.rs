@@ -272,6 +272,8 @@ struct Side<'p> {
     /// Where the next page begins; `None` at first and at the end.
     next: Option<PointKey>,
     is_last: bool,
+    /// Points of one page: fewer where a strict mode allows no more.
+    points_max: usize,
 }
 
 impl<'p> Side<'p> {
@@ -282,18 +284,23 @@ impl<'p> Side<'p> {
             page: VecDeque::new(),
             next: None,
             is_last: false,
+            points_max: PAGE,
         }
     }
 
     async fn head(&mut self) -> Result<Option<(PointKey, String)>> {
         while self.page.is_empty() && !self.is_last {
-            let page = self.peer.page(self.collection, self.next, PAGE);
+            let page = self.peer.page(self.collection, self.next, self.points_max);
             let page = match page.await? {
                 Said::Done(page) => page,
                 Said::NoCollection => Page {
                     points: Vec::new(),
                     next: None,
                 },
+                Said::Refused(_) if self.points_max > 1 => {
+                    self.points_max /= 2;
+                    continue;
+                }
                 Said::Refused(why) => return Err(blocked(self.collection, &why)),
             };
             self.is_last = page.next.is_none();

@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{COSINE, World, point};
+use super::faulty::Fate;
+use super::{COSINE, World, ids, point};
 
 impl World {
     pub(super) async fn ledger_wants_a_sweep(&self) {
@@ -87,4 +89,38 @@ async fn a_sweep_of_all_is_owed_to_the_rest_while_only_some_are_followed() {
     world.direction.sweep_once().await.unwrap();
     assert_eq!(world.there().await, ["a", "b"]);
     assert_eq!(world.owed(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_goes_on_in_smaller_pages_where_large_ones_are_refused() {
+    let world = World::with_collections("pages", &["c"]).await;
+    let points: Vec<Value> = (0..50).map(|id| point(id, [1.0, 0.0], json!({}))).collect();
+    let path = "PUT /collections/c/points?wait=true";
+    world.authority(path, json!({ "points": points })).await;
+    let strict = json!({"strict_mode_config": {"enabled": true, "max_query_limit": 10}});
+    world.authority("PATCH /collections/c", strict).await;
+    world.ledger_wants_a_sweep().await;
+    world.direction.sweep_once().await.unwrap();
+    assert_eq!(world.owed(), []);
+    assert_eq!(world.direction.waiting(None).await.unwrap(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_of_strict_mode_is_a_refusal_and_any_other_passes() {
+    let strict = "Limit exceeded 256 > 10 for \"limit\". Help: Reduce the \"limit\" parameter to or below 10.";
+    for (why, buries) in [(strict, true), ("Global access is required", false)] {
+        let world = World::with_collections("strict", &["c"]).await;
+        let config: Value = serde_json::from_str(COSINE).unwrap();
+        world.follower("PUT /collections/c", config).await;
+        world.faults.rule(move |call| {
+            if call.head.uri.path().ends_with("/points") {
+                Fate::IsRefused(StatusCode::FORBIDDEN, why)
+            } else {
+                Fate::Passes
+            }
+        });
+        world.ledger.put("c", &ids([1]));
+        assert_eq!(world.direction.round().await.is_ok(), buries);
+        assert_eq!(world.ledger.dead.lock().len(), usize::from(buries));
+    }
 }
