@@ -8,6 +8,7 @@
 mod deeds;
 mod ears;
 mod journals;
+mod leave;
 mod modes;
 mod readiness;
 mod standin;

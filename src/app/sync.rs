@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::deeds::{Facts, YES};
+use super::leave::{follows, leave, permit};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
@@ -29,8 +30,8 @@ use crate::proxy::Mirrors;
 use crate::stage::Stages;
 use crate::store::{MirrorPlan, Pgvector};
 use crate::sync::{
-    Direction, DirectionSettings, Leave, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox,
-    SweepPermit, Way, hand_over,
+    Direction, DirectionSettings, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox, Way,
+    hand_over,
 };
 use crate::task::{Group, Phase, Stop};
 
@@ -449,7 +450,7 @@ fn mirror(
     let of = |role: Role| parts.settings.store(role);
     let patience = [role, role.other()].into_iter().filter_map(of);
     let patience = patience.map(|of: &config::Store| of.read_timeout).max();
-    let (router, fleet) = (Arc::clone(parts.router), Arc::clone(fleet));
+    let fleet = Arc::clone(fleet);
     let direction = Direction::new(DirectionSettings {
         authority: Arc::clone(authority),
         follower: Arc::clone(follower),
@@ -458,22 +459,13 @@ fn mirror(
         patience: patience.unwrap_or(Duration::from_secs(60)),
         clock: parts.clock.clone(),
         metrics: parts.metrics.sync.clone(),
-        follows: Box::new(move |collection| {
-            let snapshot = router.snapshot();
-            if collection == crate::sync::WHOLE_STORE {
-                return snapshot.follows_from(role);
-            }
-            snapshot.plan(Some(collection)).is_followed_from(role)
-        }),
+        follows: follows(parts, role),
         is_settled: Box::new(move || {
             let look = fleet.get().and_then(|fleet| fleet.looks().borrow().clone());
             look.is_some_and(|look| look.change.is_none())
         }),
         leave: leave(parts),
-        permit: {
-            let passage = Arc::clone(parts.passage);
-            Box::new(move || Some(Box::new(passage.begin()?) as SweepPermit))
-        },
+        permit: permit(parts),
         doubt: parts.settings.mirror.doubt,
         stages: parts.stages.clone(),
     });
@@ -485,17 +477,6 @@ fn mirror(
         ids_max,
         waits_for_both,
     ))
-}
-
-/// What this sidecar knows of the modes, as long as its lease holds.
-fn leave(parts: &Parts<'_>) -> Box<dyn Fn() -> Option<Leave> + Send + Sync> {
-    let (router, passage) = (Arc::clone(parts.router), Arc::clone(parts.passage));
-    Box::new(move || {
-        // A lease is renewed when what was seen is in force.
-        let (term, until) = passage.held()?;
-        let epoch = router.snapshot().epoch();
-        Some(Leave { epoch, term, until })
-    })
 }
 
 fn journal_folder(data_dir: &Path, role: Role) -> std::path::PathBuf {
