@@ -61,6 +61,15 @@ impl Mirrored {
             metrics: Metrics::new().sync,
             follows: Box::new(|_| true),
             is_settled: Box::new(|| true),
+            leave: Box::new(|| {
+                Some(Leave {
+                    epoch: 0,
+                    term: 0,
+                    until: None,
+                })
+            }),
+            permit: Box::new(|| Some(Box::new(()) as SweepPermit)),
+            doubt: DOUBT,
             stages: stages.clone(),
         });
         let way = Way::Journal(Arc::clone(&journal));
@@ -131,7 +140,7 @@ async fn send(mirror: &Mirror, call: &str, body: Value) -> Result<PassAnswer> {
         operation,
         head: request.body(()).unwrap().into_parts().0,
         body: Body::full(body.to_string()),
-        deadline: tokio::time::Instant::now() + Duration::from_secs(20),
+        deadline: Instant::now() + Duration::from_secs(20),
     };
     let collection = path.strip_prefix("/collections/");
     let collection = collection.and_then(|rest| rest.split('/').next());
