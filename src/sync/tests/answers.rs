@@ -198,6 +198,7 @@ async fn only_what_a_store_says_to_be_absent_in_its_own_words_is_absent() {
                 ("live", ids([1])),
             ] {
                 ledger.put(of, &subjects);
+                direction.state.unblock(of);
                 let waiting = direction.round().await.map(|cleared| cleared == 0);
                 // What the odd answer says nothing of is worked off.
                 let is_asked = path == "/aliases" || (path, of) == ("/collections/c", "c");
@@ -213,7 +214,8 @@ async fn only_what_a_store_says_to_be_absent_in_its_own_words_is_absent() {
                 (method == Method::DELETE).then(|| (status, text.clone()))
             });
             ledger.put("c", &[Subject::Dropped]);
-            direction.round().await.unwrap_err();
+            direction.state.unblock("c");
+            assert_eq!(direction.round().await.unwrap_or(0), 0);
             assert_eq!(direction.waiting(None).await.unwrap(), 1);
             ledger.forget().await.unwrap();
             odd.is_whole("its deletion was not answered").await;
