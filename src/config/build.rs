@@ -62,9 +62,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Settings {
         log: log(reader.section(Key::of("log"))),
         cache: cache(reader.section(Key::of("cache"))),
         mirror: mirror(reader.section(Key::of("mirror"))),
-        shadow: Shadow {
-            sample: reader.section(Key::of("shadow")).share("sample"),
-        },
+        shadow: shadow(reader.section(Key::of("shadow"))),
         embeddings: embeddings(reader.section(Key::of("embeddings"))),
         control: Control {
             url: reader.section(Key::of("control")).maybe_url(
@@ -173,6 +171,20 @@ fn mirror(mut section: Section<'_, '_>) -> Mirror {
         ack: section.choice("ack", &acks).unwrap_or(Ack::Authority),
         doubt: section.duration("doubt", Duration::from_secs(1)..=HOUR),
         dry_run: section.switch("dry_run"),
+    }
+}
+
+fn shadow(mut section: Section<'_, '_>) -> Shadow {
+    Shadow {
+        sample: section.share("sample"),
+        baseline: section.share("baseline"),
+        cutover: section.switch("cutover"),
+        queue: section.whole("queue", "of reads", 1..=100_000),
+        workers: section.whole("workers", "of reads", 1..=256),
+        timeout: section.duration("timeout", TIMEOUT),
+        window: section.duration("window", Duration::from_secs(60)..=30 * DAY),
+        worst: section.whole("worst", "of reads", 0..=1000),
+        keep_payloads: section.switch("keep_payloads"),
     }
 }
 

@@ -35,12 +35,11 @@ const COLLECTION_SERVED: [&str; 15] = [
 ];
 /// Keys, and whole tables, that are read and checked but do nothing yet. Whatever puts one of them
 /// in force takes it out of this list.
-const NOT_SERVED_YET: [&str; 5] = [
+const NOT_SERVED_YET: [&str; 4] = [
     "embeddings",
     "grpc_listen",
     "primary.grpc_url",
     "secondary.grpc_url",
-    "shadow",
 ];
 
 #[derive(Clone, Debug)]
@@ -228,8 +227,24 @@ pub enum Ack {
 
 #[derive(Clone, Debug)]
 pub struct Shadow {
-    /// The share of reads that also run at the other store.
+    /// The share of reads that also run at the other store. None: nothing is compared.
     pub sample: f64,
+    /// The share of those that run at the read store a second time, exactly.
+    pub baseline: f64,
+    /// Whether reads are compared in `cutover` as well.
+    pub cutover: bool,
+    /// Reads that may wait to be compared.
+    pub queue: usize,
+    /// Reads that are compared at one time.
+    pub workers: usize,
+    /// How long either store may take over one call.
+    pub timeout: Duration,
+    /// How far back the figures go.
+    pub window: Duration,
+    /// How many of the worst reads of a collection are kept.
+    pub worst: usize,
+    /// Whether these are kept with what was asked and answered, payloads and all.
+    pub keep_payloads: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -299,11 +299,11 @@ fn a_setting_without_effect_yet_is_told_at_the_start() {
     story(async {
         let arguments = [&["serve"][..], &FREE].concat();
         let variables = [
-            ("OUTRIGGER_SHADOW__SAMPLE", "0.5"),
+            ("OUTRIGGER_EMBEDDINGS__MODEL", "m"),
             ("QDRANT_URL", "http://127.0.0.1:1"),
         ];
         let process = Process::serve(&arguments, &variables, Folder::new()).await;
         let line = process.says("no effect").await;
-        assert!(line.contains("shadow.sample"), "{line}");
+        assert!(line.contains("embeddings.model"), "{line}");
     });
 }
