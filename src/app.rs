@@ -11,6 +11,7 @@ mod journals;
 mod leave;
 mod modes;
 mod readiness;
+mod shadow;
 mod standin;
 mod stores;
 mod sync;
@@ -153,6 +154,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         stop: &desk_stop,
     };
     let rehearsal = sync::rehearsal(&settings, &router, &metrics, (&tasks, &stop));
+    let shadow = following.shadow(&settings, &metrics, &clock, (&tasks, &stop));
     let tls = listeners.tls(&metrics)?;
     // With the desk's, which end last: what is written while the proxy drains is told.
     cache.start(&desk_tasks, &desk_stop);
@@ -161,6 +163,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         passage,
         mirrors: following.mirrors().clone(),
         rehearsal: rehearsal.clone(),
+        shadow: shadow.clone(),
         stand_in: standin::StandIns::build(&settings, &following, &cache),
         cache: Arc::clone(&cache),
         tasks: tasks.clone(),
@@ -193,6 +196,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         changer: Arc::clone(&changer),
         mirrors: following.mirrors().clone(),
         rehearsal,
+        shadow,
         cache,
         metrics: Arc::clone(&metrics),
         groups: [tasks.clone(), desk_tasks.clone()],

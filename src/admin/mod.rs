@@ -7,6 +7,7 @@
 
 mod cache;
 mod mode;
+mod shadow;
 mod status;
 mod sync;
 
@@ -30,6 +31,7 @@ use crate::mode::{Changer, Router};
 use crate::net::{Arrival, Body, Edge};
 use crate::proxy::Mirrors;
 use crate::proxy::respond::{self, Health};
+use crate::shadow::Shadow;
 use crate::sync::Rehearsal;
 use crate::task::{Group, Phase, Stop};
 
@@ -42,6 +44,7 @@ pub struct Desk {
     pub changer: Arc<Changer>,
     pub mirrors: Mirrors,
     pub rehearsal: Option<Arc<Rehearsal>>,
+    pub shadow: Option<Arc<Shadow>>,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
     /// Whose tasks are shown.
@@ -98,6 +101,16 @@ impl Desk {
                 respond::json(&cache::clear(&self.cache, request.uri().query()))
             }
             "/api/cache/estimate" if is_get => respond::json(&cache::estimate(&self.cache)),
+            "/api/shadow" if is_get => respond::json(&shadow::state(
+                self.shadow.as_deref(),
+                request.uri().query(),
+            )),
+            "/api/compare" if request.method() == Method::POST => {
+                match shadow::compare(self.shadow.as_deref(), arrival.request).await {
+                    Ok(value) => respond::json(&value),
+                    Err(error) => respond::error(&error).response,
+                }
+            }
             path if path.starts_with("/api/sync") => {
                 let asked = (request.method(), path, request.uri().query());
                 match self.sync(asked).await {
@@ -134,8 +147,8 @@ impl Desk {
     fn unknown() -> Response<Body> {
         let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, /api/status, \
                     /api/mode (also PUT), /api/mode/history, /api/sync, /api/sync/dead, /api/cache \
-                    (also DELETE) and /api/cache/estimate, and POST /api/sync/retry and \
-                    /api/sync/sweep";
+                    (also DELETE), /api/cache/estimate and /api/shadow, and POST /api/compare, \
+                    /api/sync/retry and /api/sync/sweep";
         let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
         respond::error(&error).response
     }

@@ -96,6 +96,12 @@ impl Lane {
         self.points.len() - self.void.len() + barriers
     }
 
+    /// Whether a point waits.
+    pub(super) fn has(&self, id: Id) -> bool {
+        let entry = self.points.get(&id);
+        entry.is_some_and(|entry| !self.void.contains_key(&entry.place))
+    }
+
     /// Points that a spill would let go.
     pub(super) fn spillable(&self) -> usize {
         self.queue.len() + self.asleep.len()

@@ -18,7 +18,7 @@ use super::record::{Kind, Record};
 use super::run::{Run, note_flying, put_cleared, put_raised, put_sure};
 use super::sweep::Sweep;
 use super::{Now, Outcome};
-use crate::model::{Backlog, Batch, DeadLetter, Mark, PointKey, Subject, SweepDue};
+use crate::model::{Backlog, Batch, DeadLetter, Mark, Marked, PointKey, Subject, SweepDue};
 
 /// What a mark, and a dead letter, take on disk, at most but for long names.
 const MARK_BYTES: u64 = 40;
@@ -259,6 +259,17 @@ impl Marks {
             (backlog.marks > 0).then(|| (name.clone(), backlog))
         });
         lanes.collect()
+    }
+
+    pub(super) fn marked(&self, collection: &str, points: &[PointKey]) -> Marked {
+        let Some(lane) = self.lanes.get(collection) else {
+            return Marked::default();
+        };
+        let points = points.iter().copied();
+        Marked {
+            points: points.filter(|key| lane.has((*key).into())).collect(),
+            is_barrier: !lane.barriers.is_empty() || lane.schema_asleep.is_some(),
+        }
     }
 
     pub(super) fn bury(&mut self, letters: &[DeadLetter], now: Now) {

@@ -65,7 +65,7 @@ pub use state::{Figures, State};
 
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::model::{Backlog, Batch, DeadLetter, Mark, Subject, SweepDue};
+use crate::model::{Backlog, Batch, DeadLetter, Mark, Marked, PointKey, Subject, SweepDue};
 use disk::{Disk, RealDisk};
 use folder::{Folder, cannot};
 use marks::Marks;
@@ -288,6 +288,15 @@ impl Journal {
             marks.wake(now);
             marks.backlog(now)
         }))
+    }
+
+    /// Which of these points wait: in line, in flight, or in doubt.
+    pub fn marked(&self, collection: &str, points: &[PointKey]) -> Marked {
+        let now = self.shared.now();
+        self.shared.change(|marks| {
+            marks.wake(now);
+            marks.marked(collection, points)
+        })
     }
 
     /// These the follower refuses for good. Their marks stay until they are cleared.

@@ -6,6 +6,7 @@
 
 mod cache;
 mod names;
+mod shadow;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::model::{Mode, Operation, Role};
 pub use cache::{CacheMetrics, Tier};
 pub use names::{ALL as NAMES, Name};
+pub use shadow::{ShadowMetrics, Uncompared};
 pub use sync::SyncMetrics;
 
 pub type Counter = counter::Counter<u64, AtomicU64>;
@@ -179,6 +181,7 @@ pub struct Metrics {
     pub split_upserts: Counter,
     pub cache: CacheMetrics,
     pub sync: SyncMetrics,
+    pub shadow: ShadowMetrics,
     shed: Family<ReasonLabel, Counter>,
     read_failovers: Family<OutcomeLabel, Counter>,
     connections: Family<ListenerLabel, Gauge>,
@@ -234,6 +237,7 @@ impl Metrics {
             split_upserts: put(&mut registry, &names::SPLIT_UPSERTS),
             cache: CacheMetrics::new(&mut registry),
             sync: SyncMetrics::new(&mut registry),
+            shadow: ShadowMetrics::new(&mut registry),
             shed: put(&mut registry, &names::SHED),
             read_failovers: put(&mut registry, &names::READ_FAILOVERS),
             connections: put(&mut registry, &names::CONNECTIONS),

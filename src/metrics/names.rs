@@ -114,6 +114,22 @@ names! {
         "Writes that waited for a change of mode.";
     MIRROR_DRY_RUN = "mirror_dry_run_total" ["outcome"]
         "Writes held against the secondary before it follows, by what it would say to them.";
+    SHADOW_READS = "shadow_reads_total" ["class"]
+        "Reads whose answer was compared with the follower's, by what kind of difference there is.";
+    SHADOW_OVERLAP = "shadow_overlap_ratio" []
+        "Overlap of the first ten of both stores' answers to one search, of searches that do not lag.";
+    SHADOW_OWN = "shadow_own_overlap_ratio" []
+        "Overlap of the read store's answers with its own exact ones: its noise.";
+    SHADOW_RBO = "shadow_rbo" []
+        "Rank-biased overlap of both stores' answers to one search, of searches that do not lag.";
+    SHADOW_SECONDS = "shadow_latency_seconds" ["side"]
+        "How long a compared read took at the authority, whose answer the client has, and at the follower.";
+    SHADOW_DROPPED = "shadow_dropped_total" []
+        "Sampled reads that found no place in the queue.";
+    SHADOW_SKIPPED = "shadow_skipped_total" ["reason"]
+        "Sampled reads that were not compared, by reason.";
+    SHADOW_MARKED = "shadow_marked_total" []
+        "Points that a comparison found apart and marked, for sync to bring to the follower.";
     TASKS = "tasks" ["name"]
         "Tasks alive now.";
     TLS_RELOADS = "tls_reloads_total" ["outcome"]

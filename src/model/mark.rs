@@ -3,6 +3,7 @@
 //! A mark says that something may differ, never what it should be: that is read at the authority
 //! when the mark is worked off. So marks may be made twice, in any order, and too many.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -49,6 +50,13 @@ impl Subject {
 pub struct Mark {
     pub token: u64,
     pub subject: Subject,
+}
+
+/// What is marked of some points of a collection, and whether the collection is itself.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Marked {
+    pub points: HashSet<PointKey>,
+    pub is_barrier: bool,
 }
 
 /// Marks of one collection to be worked off together: points only, or one barrier alone.

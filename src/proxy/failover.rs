@@ -11,6 +11,9 @@
 //! to judge, sync comes without one, and nothing is brought to a follower from a store that asks
 //! for one.
 //!
+//! Whatever the read store is asked goes through here, so it is here that a read is drawn to be
+//! compared with the follower's answer (`shadow`).
+//!
 //! Nothing of this is kept in the cache: `Answer::store` tells who answered.
 
 use http::request::Parts;
@@ -47,8 +50,16 @@ pub(super) async fn send(
     call: PassCall,
 ) -> Result<Answer> {
     let spare = spare(parts, plan, collection, &call);
+    let shadow = parts.shadow.as_ref();
+    let drawn = shadow.and_then(|shadow| shadow.draw(plan, collection, &call));
+    let began = Instant::now();
     let failed = match pass::send(plan, call).await {
-        Ok(answer) => return Ok(answer),
+        Ok(answer) => {
+            if let Some(drawn) = drawn {
+                drawn.offer(&answer.response, began.elapsed());
+            }
+            return Ok(answer);
+        }
         Err(error) => error,
     };
     let Some(spare) = spare.filter(|_| cannot_be_asked(&failed)) else {

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::mode::{Passage, Plan, Router, StandIn};
 use crate::model::{Operation, Role};
 use crate::net::Edge;
+use crate::shadow::Shadow;
 use crate::sync::Rehearsal;
 use crate::task::Group;
 
@@ -40,6 +41,8 @@ pub struct ProxyParts {
     pub mirrors: Mirrors,
     /// What a write is held against while nothing follows.
     pub rehearsal: Option<Arc<Rehearsal>>,
+    /// What reads are compared by between the two stores, if there are two.
+    pub shadow: Option<Arc<Shadow>>,
     /// Who is asked whether a follower may answer reads, if it ever may.
     pub stand_in: Option<Arc<dyn StandIn>>,
     pub cache: Arc<Cache>,

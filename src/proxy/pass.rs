@@ -76,7 +76,9 @@ pub(super) async fn pass(
 pub(super) async fn taken_in(parts: &ProxyParts, plan: &Plan, call: Call) -> Result<PassCall> {
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
     let taking = async {
-        if failover::may_be(parts, plan, call.operation) {
+        let shadow = parts.shadow.as_ref();
+        let may_be_compared = shadow.is_some_and(|it| it.may_compare(plan, call.operation));
+        if may_be_compared || failover::may_be(parts, plan, call.operation) {
             parts.bodies.take_question(call.operation, call.body).await
         } else {
             parts.bodies.take_in(call.operation, call.body).await

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::journal::Journal;
-use crate::model::{Backlog, Batch, DeadLetter, Mark, PointKey, Subject, SweepDue};
+use crate::model::{Backlog, Batch, DeadLetter, Mark, Marked, PointKey, Subject, SweepDue};
 use crate::store::{Lead, Outbox};
 
 /// The lead of whoever shares its ledger with nobody.
@@ -33,6 +33,9 @@ pub trait Ledger: Send + Sync {
 
     /// Writes under way count. A collection that is not named has nothing waiting.
     fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>>;
+
+    /// Which of these points are marked, those of writes under way among them.
+    fn marked<'a>(&'a self, collection: &'a str, points: &'a [PointKey]) -> Told<'a, Marked>;
 
     fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()>;
 
@@ -106,6 +109,10 @@ impl Ledger for Journal {
 
     fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>> {
         Box::pin(self.backlog())
+    }
+
+    fn marked<'a>(&'a self, collection: &'a str, points: &'a [PointKey]) -> Told<'a, Marked> {
+        Box::pin(std::future::ready(Ok(self.marked(collection, points))))
     }
 
     fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()> {
@@ -226,6 +233,10 @@ impl Ledger for SharedOutbox {
 
     fn backlog(&self) -> Told<'_, Vec<(Box<str>, Backlog)>> {
         Box::pin(self.outbox.backlog())
+    }
+
+    fn marked<'a>(&'a self, collection: &'a str, points: &'a [PointKey]) -> Told<'a, Marked> {
+        Box::pin(self.outbox.marked(collection, points))
     }
 
     fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()> {

@@ -80,6 +80,13 @@ impl Mirror {
         &self.direction
     }
 
+    /// The collection that a name means at the authority.
+    ///
+    /// Cancel safety: safe, it only reads.
+    pub async fn real_name(&self, name: &str) -> Result<Box<str>> {
+        self.names.of(&self.direction.authority, name).await
+    }
+
     /// Carries a write out at the authority, and sees to it that the follower will have it.
     ///
     /// Cancel safety: not safe. Marks stay, so nothing is lost, but the answer is.

@@ -217,6 +217,23 @@ impl Peer {
         Ok(said.await?.without())
     }
 
+    /// Whether an index of the collection is being built, or a change to it waits for one.
+    ///
+    /// Cancel safety: safe, it only reads.
+    pub async fn is_indexing(&self, collection: &str) -> Result<bool> {
+        #[derive(Deserialize)]
+        struct Condition {
+            status: Box<str>,
+        }
+        let path = format!("/collections/{}", name(collection));
+        let said = self.ask(Operation::GetCollection, Method::GET, &path, "");
+        let Said::Done(reply) = said.await? else {
+            return Ok(false);
+        };
+        let told: Answer<Condition> = self.read(&reply)?;
+        Ok(matches!(&*told.result.status, "yellow" | "grey"))
+    }
+
     /// Any call, with what was said sorted. `path` is written as it stands in a URL.
     ///
     /// Cancel safety: that of the call.

@@ -24,6 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["net"],
     &["store", "cache", "journal"],
     &["mode", "sync"],
+    &["shadow"],
     &["proxy"],
     &["admin"],
     &["app"],

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use super::{CLEARING, NUMBERS, Outbox, SHOWN, age};
 use crate::error::Result;
-use crate::model::Backlog;
+use crate::model::{Backlog, Marked, PointKey};
+use crate::store::pgvector::ids;
 use crate::store::pgvector::pool::{Step, Values};
 
 const DOING: &str = "count what is in the outbox";
@@ -53,6 +55,27 @@ impl Outbox {
             of.age = Some(of.age.unwrap_or_default().max(oldest));
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// Which of these points have marks that were committed.
+    ///
+    /// Cancel safety: safe.
+    pub async fn marked(&self, collection: &str, points: &[PointKey]) -> Result<Marked> {
+        self.shared.ready().await?;
+        let sql = "select o.id from qdc.outbox o join qdc.collections c using (cid) \
+                   where c.name = $1 and o.id = any($2::bytea[]) \
+                   union all select null from qdc.outbox o where o.cid = 0 and o.name = $1";
+        let keys: Vec<Vec<u8>> = points.iter().map(|key| ids::key_of(*key)).collect();
+        let values: [&(dyn ToSql + Sync); 2] = [&collection, &keys];
+        let rows = self.shared.pool.query(DOING, sql, &values).await?;
+        let mut marked = Marked::default();
+        for row in &rows {
+            match row.get::<_, Option<&[u8]>>(0) {
+                Some(key) => drop(marked.points.insert(ids::point_key(key)?)),
+                None => marked.is_barrier = true,
+            }
+        }
+        Ok(marked)
     }
 
     /// Collections with more marks than there may be are to be compared whole; their marks of points
