@@ -236,6 +236,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_class_has_its_count_from_the_start() {
+        let text = crate::metrics::Metrics::new().render(&Default::default());
+        let counts = text.matches("outrigger_shadow_reads_total{").count();
+        assert_eq!(counts, Class::ALL.len());
+        for class in Class::ALL {
+            let line = format!(
+                "outrigger_shadow_reads_total{{class=\"{}\"}} 0",
+                class.as_str()
+            );
+            assert!(text.contains(&line), "{line}");
+        }
+    }
+
+    #[test]
     fn latencies_are_those_of_the_last_reads() {
         let books = Books::new(Duration::from_secs(60), 0);
         for ms in 0..2000 {

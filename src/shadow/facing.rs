@@ -1,6 +1,7 @@
 //! Two answers side by side, row by row: for the worst reads, and for whoever asks both stores now.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -95,7 +96,7 @@ impl Shadow {
         let role = self.router.snapshot().plan(None).authority_role;
         let mirror = self.mirror(role).ok_or_else(lacks)?;
         let real = mirror.real_name(collection).await?;
-        let plan = self.router.snapshot().plan(Some(&real)).clone();
+        let plan = Arc::clone(self.router.snapshot().plan(Some(&real)));
         let role = plan.authority_role;
         let mirror = self.mirror(role).ok_or_else(lacks)?;
         let follower = self.router.stores().get(role.other()).ok_or_else(lacks)?;

@@ -40,12 +40,10 @@ impl Shadow {
             return;
         };
         let naming = mirror.real_name(&read.collection);
-        let real = match tokio::time::timeout(self.settings.timeout, naming).await {
-            Ok(Ok(real)) => real,
-            Ok(Err(_)) | Err(_) => {
-                self.metrics.skipped(Uncompared::AuthoritySilent);
-                return;
-            }
+        let named = tokio::time::timeout(self.settings.timeout, naming).await;
+        let Ok(Ok(real)) = named else {
+            self.metrics.skipped(Uncompared::AuthoritySilent);
+            return;
         };
         if let Err(reason) = self.look(&read, mirror, &real).await {
             debug!(collection = %real, reason = reason.as_str(), "a read was not compared");

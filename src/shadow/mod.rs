@@ -211,7 +211,7 @@ impl Shadow {
                 let given_up = GivenUp(Some(own.metrics.clone()));
                 tokio::select! {
                     () = stop.reached(Phase::Draining) => (),
-                    () = own.compare(read) => given_up.is_done(),
+                    () = own.compare(read) => given_up.forget(),
                 }
                 drop(place);
             });
@@ -223,7 +223,7 @@ impl Shadow {
 struct GivenUp(Option<ShadowMetrics>);
 
 impl GivenUp {
-    fn is_done(mut self) {
+    fn forget(mut self) {
         self.0 = None;
     }
 }

@@ -29,7 +29,9 @@ use super::ledger::{Ledger, Told};
 use super::peer::{Peer, Said};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::model::{Backlog, Batch, DeadLetter, Mark, Operation, PointKey, Subject, SweepDue};
+use crate::model::{
+    Backlog, Batch, DeadLetter, Mark, Marked, Operation, PointKey, Subject, SweepDue,
+};
 use crate::stage::Stages;
 use crate::store::{Embedded, Rest, Store};
 use crate::wire;
@@ -122,6 +124,17 @@ impl Ledger for InMemory {
             (collection.clone(), backlog)
         });
         now(waiting.collect())
+    }
+
+    fn marked<'a>(&'a self, collection: &'a str, points: &'a [PointKey]) -> Told<'a, Marked> {
+        let marks = self.marks.lock();
+        let marks = marks.get(collection).map_or(&[][..], |marks| &**marks);
+        let is_marked = |subject| marks.iter().any(|mark| mark.subject == subject);
+        let points = points.iter().copied();
+        now(Marked {
+            points: points.filter(|id| is_marked(Subject::Point(*id))).collect(),
+            is_barrier: marks.iter().any(|mark| mark.subject.is_barrier()),
+        })
     }
 
     fn bury<'a>(&'a self, letters: &'a [DeadLetter]) -> Told<'a, ()> {

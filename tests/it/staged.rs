@@ -16,6 +16,7 @@ mod killed;
 mod late;
 mod letters;
 mod paused;
+mod shadow;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -45,8 +45,12 @@ enum Held {
 /// Of a method, a path and a body.
 type Rule = dyn Fn(&Method, &str, &[u8]) -> Fate + Send + Sync;
 
+/// Of a path and what the store answered: what is handed on instead.
+type Rewrite = dyn Fn(&str, Bytes) -> Bytes + Send + Sync;
+
 struct Shared {
     rule: Mutex<Arc<Rule>>,
+    rewrite: Mutex<Option<Arc<Rewrite>>>,
     held: watch::Sender<Held>,
     come: watch::Sender<usize>,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -79,6 +83,7 @@ impl Gate {
         let rule: Arc<Rule> = Arc::new(|_, _, _| Fate::Pass);
         let shared = Arc::new(Shared {
             rule: Mutex::new(rule),
+            rewrite: Mutex::default(),
             held: watch::Sender::new(Held::Waits),
             come: watch::Sender::new(0),
             client: Client::builder(TokioExecutor::new()).build(connector),
@@ -131,6 +136,11 @@ impl Gate {
         *self.shared.rule.lock() = Arc::new(|_, _, _| Fate::Pass);
     }
 
+    /// From now on this is handed on instead of what the store answers.
+    pub(super) fn rewrites(&self, rewrite: impl Fn(&str, Bytes) -> Bytes + Send + Sync + 'static) {
+        *self.shared.rewrite.lock() = Some(Arc::new(rewrite));
+    }
+
     /// Waits until so many were held or refused.
     pub(super) async fn come(&self, count: usize) {
         let mut come = self.shared.come.subscribe();
@@ -167,6 +177,7 @@ async fn carry(
     let (mut head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_broken| Cut)?.to_bytes();
     let rule = Arc::clone(&*shared.rule.lock());
+    let path = head.uri.path().to_owned();
     let fate = rule(&head.method, head.uri.path(), &body);
     match fate {
         Fate::Pass | Fate::HeldAfter => (),
@@ -195,6 +206,14 @@ async fn carry(
         shared.hold().await?;
     }
     head.headers.remove(CONNECTION);
+    let rewrite = shared.rewrite.lock().clone();
+    let body = match rewrite {
+        Some(rewrite) => {
+            head.headers.remove(CONTENT_LENGTH);
+            rewrite(&path, body)
+        }
+        None => body,
+    };
     Ok(Response::from_parts(head, Full::new(body)))
 }
 
