@@ -242,8 +242,11 @@ pub(super) async fn compare(shadow: Option<&Shadow>, request: Request<Incoming>)
         .as_ref()
         .map(|body| Bytes::from(body.get().to_owned()));
     // A single point is fetched by its path alone.
-    let methods = [Method::POST, Method::GET];
-    let read = methods.into_iter().find_map(|method| {
+    let method = match &body {
+        Some(_) => Method::POST,
+        None => Method::GET,
+    };
+    let read = Some(method).and_then(|method| {
         let found = wire::recognise(&method, target.path());
         let is_read = matches!(
             found.operation.class(),

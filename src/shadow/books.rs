@@ -14,7 +14,7 @@ use crate::metrics::Uncompared;
 use crate::model::Role;
 
 /// Collections that are told apart; past that, the one that was read longest ago is let go of.
-const COLLECTIONS_MAX: usize = 500;
+const COLLECTIONS_MAX: usize = 200;
 /// So many latencies of either side are remembered.
 const LATENCIES: usize = 1024;
 

@@ -109,7 +109,7 @@ impl Shadow {
         };
         let exact = Pair::exact_form(&question);
         let answers = pair.ask(&question, exact.as_ref()).await.map_err(silent)?;
-        let own = self.own(&real, role);
+        let own = || self.own(&real, role);
         let judged = pair.judge(&question, &answers, own, &HashSet::new()).await;
         let questions = judged
             .map_err(silent)?

@@ -129,7 +129,7 @@ impl Shadow {
             other: other?,
             exact,
         };
-        let own = self.own(pair.real, read.role);
+        let own = || self.own(pair.real, read.role);
         let judged = pair.judge(question, &answers, own, &HashSet::new()).await?;
         Ok((answers, judged))
     }
@@ -149,7 +149,7 @@ impl Shadow {
         };
         let exact = Pair::exact_form(&read.question);
         let answers = pair.ask(&read.question, exact.as_ref()).await?;
-        let own = self.own(pair.real, read.role);
+        let own = || self.own(pair.real, read.role);
         let judging = pair.judge(&read.question, &answers, own, &before.dirty);
         let judged = judging.await?;
         Ok((answers, judged))

@@ -208,7 +208,7 @@ impl Shadow {
             };
             let (own, mut stop) = (Arc::clone(&self), stop.clone());
             tasks.spawn("shadow-read", async move {
-                let given_up = GivenUp(Some(own.metrics.clone()));
+                let given_up = GivenUp(Some(Arc::clone(&own)));
                 tokio::select! {
                     () = stop.reached(Phase::Draining) => (),
                     () = own.compare(read) => given_up.forget(),
@@ -220,7 +220,7 @@ impl Shadow {
 }
 
 /// Counts a read whose comparison did not come to its end.
-struct GivenUp(Option<ShadowMetrics>);
+struct GivenUp(Option<Arc<Shadow>>);
 
 impl GivenUp {
     fn forget(mut self) {
@@ -230,8 +230,8 @@ impl GivenUp {
 
 impl Drop for GivenUp {
     fn drop(&mut self) {
-        if let Some(metrics) = &self.0 {
-            metrics.skipped(Uncompared::GivenUp);
+        if let Some(shadow) = &self.0 {
+            shadow.metrics.skipped(Uncompared::GivenUp);
         }
     }
 }

@@ -116,12 +116,13 @@ impl Pair<'_> {
     }
 
     /// Judges each question. `own`: how far the authority's answers are from exact on average, and
-    /// of how many; `before`: what was marked before the stores were asked.
+    /// of how many, which takes a while to tell; `before`: what was marked before the stores were
+    /// asked.
     pub(super) async fn judge(
         &self,
         question: &Question,
         answers: &Answers,
-        own: (Option<f64>, u64),
+        own: impl Fn() -> (Option<f64>, u64),
         before: &HashSet<PointKey>,
     ) -> Result<Vec<Judged>, Uncompared> {
         let held = hold(question, answers).await?;
@@ -136,7 +137,9 @@ impl Pair<'_> {
             return Err(Uncompared::TooLarge);
         }
         let mut known = Circumstances::default();
+        let mut mean = (None, 0);
         if held.iter().any(is_apart) {
+            mean = own();
             // The points first: one that is written between the two looks is marked by then.
             let looking = async { tokio::join!(self.differing(&points), self.is_indexing()) };
             let (looked, indexing) = looking.await;
@@ -153,7 +156,7 @@ impl Pair<'_> {
         }
         Ok(held
             .into_iter()
-            .map(|held| judged(held, &known, own))
+            .map(|held| judged(held, &known, mean))
             .collect())
     }
 

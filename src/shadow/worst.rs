@@ -16,8 +16,14 @@ use super::side::Question;
 use crate::compare::{Class, Difference};
 use crate::model::{Operation, PointKey};
 
-/// A longer question has no shape here, and what is kept of it word by word is no longer either.
+/// A longer question has no shape here, and question and answers are kept word by word only where
+/// they are no longer together.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// What the worst of one collection may take together.
+const ALL_BYTES_MAX: usize = 512 * 1024;
+/// About what a row takes of an answer, and what a read does beside its rows.
+const ROW_BYTES: usize = 64;
+const READ_BYTES: usize = 512;
 
 /// What was asked and answered, word by word.
 #[derive(Clone, Debug)]
@@ -68,6 +74,13 @@ impl Worst {
         (self.class, 1.0 - self.seen.apart().overlap)
     }
 
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        let rows = self.seen.apart().rows * 2 + self.dirty.len();
+        let payloads = self.payloads.as_ref().map_or(0, Payloads::bytes);
+        READ_BYTES + rows * ROW_BYTES + payloads
+    }
+
     fn is_worse(&self, other: &Self) -> bool {
         let ((class, miss), (other_class, other_miss)) = (self.rank(), other.rank());
         class > other_class || (class == other_class && miss >= other_miss)
@@ -76,9 +89,12 @@ impl Worst {
 
 impl Payloads {
     pub(super) fn kept(&self) -> Option<Self> {
-        let fits = |bytes: &Bytes| bytes.len() <= KEPT_BYTES_MAX;
+        (self.bytes() <= KEPT_BYTES_MAX).then(|| self.clone())
+    }
+
+    fn bytes(&self) -> usize {
         let all = [&self.question, &self.one, &self.other];
-        all.into_iter().all(fits).then(|| self.clone())
+        all.into_iter().map(Bytes::len).sum()
     }
 }
 
@@ -91,7 +107,13 @@ pub(super) fn keep(all: &mut Vec<Worst>, mut one: Worst, most: usize) {
     // The newer of equals stands before the older.
     let place = all.iter().position(|kept| one.is_worse(kept));
     all.insert(place.unwrap_or(all.len()), one);
-    all.truncate(most);
+    let mut bytes = 0;
+    let fits = all.iter().take_while(|kept| {
+        bytes += kept.bytes();
+        bytes <= ALL_BYTES_MAX
+    });
+    let fits = fits.count();
+    all.truncate(most.min(fits));
 }
 
 /// A question without its values: names of fields, kinds of values, how many numbers.
@@ -176,6 +198,24 @@ mod tests {
         assert_eq!(kept(&all), [(2, 2), (3, 1), (4, 1)]);
         keep(&mut all, worst(6, Class::Real, 10, 0), 0);
         assert!(all.is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_word_by_word_is_bounded() {
+        let of = |bytes: usize| Payloads {
+            question: Bytes::new(),
+            one: vec![b' '; bytes].into(),
+            other: Bytes::new(),
+        };
+        assert!(of(KEPT_BYTES_MAX).kept().is_some());
+        assert!(of(KEPT_BYTES_MAX + 1).kept().is_none());
+        let mut all = Vec::new();
+        for key in 0..100 {
+            let mut one = worst(key, Class::Real, 10, key);
+            one.payloads = of(KEPT_BYTES_MAX).kept();
+            keep(&mut all, one, 50);
+        }
+        assert_eq!(all.len(), ALL_BYTES_MAX / (KEPT_BYTES_MAX + READ_BYTES));
     }
 
     #[test]
