@@ -349,6 +349,34 @@ async fn what_is_in_flight_is_counted_and_not_given() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_marked_is_told_by_point_in_line_and_in_flight_and_in_doubt() {
+    let folder = Scratch::new();
+    let journal = folder.fresh();
+    let check = |asked: &[u64], wanted: &[u64], is_barrier: bool| {
+        let keys: Vec<PointKey> = asked.iter().copied().map(PointKey::Number).collect();
+        let wanted = wanted.iter().copied().map(PointKey::Number);
+        let points = wanted.collect();
+        assert_eq!(journal.marked("a", &keys), Marked { points, is_barrier });
+        assert_eq!(journal.marked("b", &keys), Marked::default());
+    };
+    check(&[1], &[], false);
+    journal.mark("a", &numbers([1, 2])).await.unwrap();
+    let flying = journal.intend("a", &numbers([3])).await.unwrap();
+    check(&[1, 2, 3, 4], &[1, 2, 3], false);
+    check(&[2], &[2], false);
+    journal.clear("a", &taken(&journal).await).await.unwrap();
+    check(&[1, 2, 3], &[3], false);
+    flying.end(Outcome::Unknown);
+    // Cleared, and to come back.
+    journal.clear("a", &taken(&journal).await).await.unwrap();
+    check(&[1, 3], &[3], false);
+    let deletion = journal.intend("a", &[Subject::Dropped]).await.unwrap();
+    check(&[3], &[3], true);
+    deletion.end(Outcome::Settled);
+    check(&[3], &[], true);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_point_that_is_written_to_all_the_time_does_not_starve() {
     let folder = Scratch::new();
     let journal = folder.fresh();

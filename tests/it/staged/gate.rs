@@ -51,6 +51,8 @@ type Rewrite = dyn Fn(&str, Bytes) -> Bytes + Send + Sync;
 struct Shared {
     rule: Mutex<Arc<Rule>>,
     rewrite: Mutex<Option<Arc<Rewrite>>>,
+    /// The heads of all requests, as they came.
+    heads: Mutex<String>,
     held: watch::Sender<Held>,
     come: watch::Sender<usize>,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -84,6 +86,7 @@ impl Gate {
         let shared = Arc::new(Shared {
             rule: Mutex::new(rule),
             rewrite: Mutex::default(),
+            heads: Mutex::default(),
             held: watch::Sender::new(Held::Waits),
             come: watch::Sender::new(0),
             client: Client::builder(TokioExecutor::new()).build(connector),
@@ -136,6 +139,11 @@ impl Gate {
         *self.shared.rule.lock() = Arc::new(|_, _, _| Fate::Pass);
     }
 
+    /// Whether any request came with this in its head.
+    pub(super) fn was_told(&self, text: &str) -> bool {
+        self.shared.heads.lock().contains(text)
+    }
+
     /// From now on this is handed on instead of what the store answers.
     pub(super) fn rewrites(&self, rewrite: impl Fn(&str, Bytes) -> Bytes + Send + Sync + 'static) {
         *self.shared.rewrite.lock() = Some(Arc::new(rewrite));
@@ -175,6 +183,8 @@ async fn carry(
     shared: Arc<Shared>,
 ) -> Result<Response<Full<Bytes>>, Cut> {
     let (mut head, body) = request.into_parts();
+    let told = format!("{} {} {:?}\n", head.method, head.uri, head.headers);
+    shared.heads.lock().push_str(&told);
     let body = body.collect().await.map_err(|_broken| Cut)?.to_bytes();
     let rule = Arc::clone(&*shared.rule.lock());
     let path = head.uri.path().to_owned();
