@@ -53,7 +53,7 @@ fn a_second_postgresql_that_is_not_there_at_the_start_stops_no_write() {
         let (authority, mut follower) = (Postgres::start(), Postgres::start());
         let data = Folder::new();
         let more = format!(
-            "cache.enabled = false\nprimary.kind = \"pgvector\"\nprimary.url = \"{}\"\n\
+            "cache.enabled = false\nmirror.doubt = \"1s\"\nprimary.kind = \"pgvector\"\nprimary.url = \"{}\"\n\
              secondary.kind = \"pgvector\"\nsecondary.url = \"{}\"\n",
             authority.url(),
             follower.url()
