@@ -173,7 +173,7 @@ fn a_follower_that_takes_the_control_store_with_it_stops_no_write() {
         let primary = Plain::new().await;
         let data = [Folder::new(), Folder::new()];
         let more = format!(
-            "cache.enabled = false\nfence_timeout = \"1s\"\n\
+            "cache.enabled = false\nfence_timeout = \"1s\"\nmirror.doubt = \"1s\"\n\
              primary.kind = \"qdrant\"\nprimary.url = \"{}\"\n\
              secondary.kind = \"pgvector\"\nsecondary.url = \"{}\"",
             primary.url(),

@@ -62,7 +62,7 @@ impl Drop for LetGo {
 /// Waits until something holds that no event tells: counters that go down as connections and tasks
 /// end behind our back. The one place that polls.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(45);
     while !holds().await {
         assert!(Instant::now() < deadline, "in vain: waited until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
