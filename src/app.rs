@@ -127,7 +127,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
         control,
         Arc::clone(&router),
         Arc::clone(&passage),
-        admin_address.to_string(),
+        // On several machines it is the same address: who is said to be gone must be no other.
+        format!("{admin_address}#{:08x}", rand::random::<u32>()),
         modes::on_swap(&cache, &metrics, all_ears, &following),
         modes::on_arm(&following),
     );

@@ -202,6 +202,9 @@ fn a_follower_that_takes_the_control_store_with_it_stops_no_write() {
         killed.exit_code().await;
         let refused = changing(other.admin, "cutover").await.unwrap();
         assert_eq!(refused.status(), 409, "{}", refused.text());
+        // By a name that a sidecar at the same address of another machine does not have.
+        let name = format!("{}#", killed.admin);
+        assert!(refused.text().contains(&name), "{}", refused.text());
         killed = Process::start(&one, &[]).await;
         changing(other.admin, "cutover").await.unwrap().ok();
         for process in [&killed, &other] {
