@@ -63,31 +63,3 @@ pub trait StandIn: Send + Sync {
     /// Cancel safety: safe.
     fn is_equal<'a>(&'a self, plan: &'a Plan, names: &'a [String]) -> ModeFuture<'a, Result<bool>>;
 }
-
-/// Nothing is followed, so nothing waits.
-pub struct Unfollowed;
-
-impl Readiness for Unfollowed {
-    fn standing<'a>(&'a self, _collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {
-        Box::pin(std::future::ready(Ok(Standing::default())))
-    }
-
-    fn to_be_followed<'a>(
-        &'a self,
-        _collection: Option<&'a str>,
-        _follower: Role,
-    ) -> ModeFuture<'a, Result<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-impl Drain for Unfollowed {
-    fn drain<'a>(
-        &'a self,
-        _collection: Option<&'a str>,
-        _most: u64,
-        _until: Instant,
-    ) -> ModeFuture<'a, Result<u64>> {
-        Box::pin(std::future::ready(Ok(0)))
-    }
-}

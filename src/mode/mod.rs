@@ -17,7 +17,7 @@ mod table;
 
 pub use change::{Changer, Done, Hindrance, NotDone, Wish};
 pub use fleet::{Fleet, LEASE, OnArm, OnSwap};
-pub use follower::{Drain, ModeFuture, Readiness, StandIn, Standing, Unfollowed};
+pub use follower::{Drain, ModeFuture, Readiness, StandIn, Standing};
 pub use home::Home;
 pub use passage::{Fence, Passage, Permit, needs_permit};
 pub use router::{Plan, Router, Snapshot, Stores};
