@@ -1,5 +1,6 @@
 //! Limits on what is served at one time: whoever is beyond them is told so at once.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::support::ask::{Answer, Ask};
@@ -211,16 +212,19 @@ fn large_bodies_beyond_the_memory_set_aside_for_them_are_told_to_come_back() {
         let more = "max_body = \"40MiB\"\nserver.body_timeout = \"1s\"";
         let sidecar = Sidecar::before(&upstream.url(), more).await;
         let ask = Ask::put("/collections/docs/points", vec![b' '; 40 << 20]);
+        // More than the sockets hold between them: so much of it has been read, and has its room.
+        let begun = Cell::new(0);
         let keeps_coming = async || {
             let mut wire = sidecar.connect().await;
             wire.send(ask.head_bytes()).await;
+            wire.send(vec![b' '; 16 << 20]).await;
+            begun.set(begun.get() + 1);
             while wire.try_send(" ").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let third = async {
-            let busy = async || sidecar.metric("outrigger_requests_in_flight", &[]) >= 2.0;
-            until("the others are under way", busy).await;
+            until("the others have their room", async || begun.get() == 2).await;
             let mut wire = sidecar.connect().await;
             wire.send(ask.head_bytes()).await;
             let refused = Answer::read(&mut wire, "PUT").await.expect("an answer");

@@ -206,6 +206,8 @@ fn a_follower_that_takes_the_control_store_with_it_stops_no_write() {
         let name = format!("{}#", killed.admin);
         assert!(refused.text().contains(&name), "{}", refused.text());
         killed = Process::start(&one, &[]).await;
+        // What it finds in its journal is looked at again, and holds the fence for as long.
+        in_sync(killed.admin).await;
         changing(other.admin, "cutover").await.unwrap().ok();
         for process in [&killed, &other] {
             assert_eq!(points(process.proxy).await.len(), 2);
