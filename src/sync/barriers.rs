@@ -22,7 +22,9 @@ impl Direction {
         {
             return Ok(Worked::Blocked(why));
         }
-        if let Brought::Blocked(why) = schema::aliases(&self.authority, &self.follower).await? {
+        if let Brought::Blocked(why) =
+            schema::aliases(&self.authority, &self.follower, &*self.follows).await?
+        {
             return Ok(Worked::Blocked(why));
         }
         self.done(batch, &batch.marks, lead).await?;
@@ -47,7 +49,7 @@ impl Direction {
             let reason = "it was deleted and made again";
             self.ledger.want_sweep(Some(collection), reason).await?;
         }
-        schema::aliases(&self.authority, &self.follower).await?;
+        schema::aliases(&self.authority, &self.follower, &*self.follows).await?;
         self.done(batch, &batch.marks, lead).await?;
         Ok(Worked::Done(0))
     }

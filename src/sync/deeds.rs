@@ -6,6 +6,7 @@
 //! and its mark is lost, or was made again with other vectors, ours goes too; what is not ours
 //! stays, and a person is told.
 
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::direction::Direction;
@@ -31,14 +32,23 @@ impl Direction {
     /// Makes the collection at the follower what it is at the authority. Where that cannot be, why.
     /// A new one that may lack points is to be swept.
     pub(super) async fn bring_along(&self, collection: &str) -> Result<Option<Box<str>>> {
-        let (authority, follower) = (&self.authority, &self.follower);
-        if schema::describe(follower, collection).await?.is_none()
-            && let Some(description) = schema::describe(authority, collection).await?
-            && description["points_count"].as_u64() != Some(0)
-        {
-            // Only what is marked would come, and there may be more. Known before it is made:
-            // whoever makes it may not come to say so afterwards.
-            let reason = "it was not at the follower";
+        let there = schema::describe(&self.follower, collection).await?;
+        let here = schema::describe(&self.authority, collection).await?;
+        let has_points = |of: &Value| of["points_count"].as_u64() != Some(0);
+        // Known before it is brought: whoever brings it may not come to say so afterwards.
+        let reason = match (&here, &there) {
+            (Some(here), None) if has_points(here) => Some("it was not at the follower"),
+            // It may be another one of the same name and the same vectors.
+            (Some(here), Some(there))
+                if (has_points(here) || has_points(there))
+                    && !self.deeds.are_paired(collection).await? =>
+            {
+                Some("the follower had one of its name")
+            }
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            // Only what is marked would come, and there may be more.
             self.ledger.want_sweep(Some(collection), reason).await?;
         }
         self.bring_to_sweep(collection).await
@@ -52,13 +62,13 @@ impl Direction {
         if is_new {
             self.deeds.set_ours(collection, true).await?;
         }
-        let mut brought = schema::bring(authority, follower, collection).await?;
+        let mut brought = schema::bring(authority, follower, &*self.follows, collection).await?;
         if is_new && !self.was_made(collection, &brought).await? {
             self.deeds.set_ours(collection, false).await?;
         }
         if matches!(brought, Brought::Other(_)) && self.deeds.is_ours(collection).await? {
             // Read again before anything is deleted for it: it may be made again just now.
-            brought = schema::bring(authority, follower, collection).await?;
+            brought = schema::bring(authority, follower, &*self.follows, collection).await?;
         }
         // A refusal, whatever it is about, is no reason: what is there would be refused again.
         if let Brought::Other(why) = &brought
@@ -68,7 +78,7 @@ impl Direction {
             let reason = "it was made again as another";
             self.ledger.want_sweep(Some(collection), reason).await?;
             schema::drop_collection(follower, collection).await?;
-            brought = schema::bring(authority, follower, collection).await?;
+            brought = schema::bring(authority, follower, &*self.follows, collection).await?;
         }
         match brought {
             Brought::Alike | Brought::Made | Brought::Gone => Ok(None),

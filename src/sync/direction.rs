@@ -20,7 +20,7 @@ use crate::store::Store;
 const BOTH_LOOK: Duration = Duration::from_millis(5);
 
 /// Whether something holds of a collection.
-type Asked = dyn Fn(&str) -> bool + Send + Sync;
+pub(super) type Asked = dyn Fn(&str) -> bool + Send + Sync;
 /// What may be acted on at present.
 type Known = dyn Fn() -> Option<Leave> + Send + Sync;
 type Permits = dyn Fn() -> Option<SweepPermit> + Send + Sync;

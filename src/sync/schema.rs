@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::direction::Asked;
 use super::look::odd;
 pub(super) use super::look::{alias_map, collections, describe, is_alias};
 use super::peer::{Peer, Said, name};
@@ -45,7 +46,12 @@ const SETTINGS: [(&str, &str); 5] = [
 const VECTOR_KIND: [&str; 4] = ["size", "distance", "multivector_config", "datatype"];
 
 /// Cancel safety: not safe; a part may be done. Doing it again completes it.
-pub(super) async fn bring(authority: &Peer, follower: &Peer, collection: &str) -> Result<Brought> {
+pub(super) async fn bring(
+    authority: &Peer,
+    follower: &Peer,
+    follows: &Asked,
+    collection: &str,
+) -> Result<Brought> {
     // Both stores would answer for an alias as well, and for another collection then.
     if is_alias(authority, collection).await? {
         return Ok(Brought::Gone);
@@ -54,7 +60,7 @@ pub(super) async fn bring(authority: &Peer, follower: &Peer, collection: &str) -
         return Ok(Brought::Gone);
     };
     if is_alias(follower, collection).await?
-        && let Brought::Blocked(why) = aliases(authority, follower).await?
+        && let Brought::Blocked(why) = aliases(authority, follower, follows).await?
     {
         return Ok(Brought::Blocked(why));
     }
@@ -99,17 +105,18 @@ pub(super) async fn drop_collection(follower: &Peer, collection: &str) -> Result
     }
 }
 
-/// Makes the aliases of the follower those of the authority, at one instant. An alias of a
-/// collection that the follower lacks has to wait for it.
+/// Makes the follower's aliases of collections that follow those of the authority, at one instant.
+/// An alias of a collection that the follower lacks has to wait for it. The aliases of collections
+/// that do not follow are somebody's own, but for one whose name is taken by one that does.
 ///
 /// Cancel safety: not safe; it may be done or not.
-pub(super) async fn aliases(authority: &Peer, follower: &Peer) -> Result<Brought> {
+pub(super) async fn aliases(authority: &Peer, follower: &Peer, follows: &Asked) -> Result<Brought> {
     let (mut wanted, there) = (alias_map(authority).await?, alias_map(follower).await?);
     let known = collections(follower).await?;
-    wanted.retain(|_, collection| known.contains(collection));
-    let gone = there
-        .iter()
-        .filter(|(alias, of)| wanted.get(*alias) != Some(*of));
+    wanted.retain(|_, collection| known.contains(collection) && follows(collection));
+    let gone = there.iter().filter(|(alias, of)| {
+        wanted.get(*alias) != Some(*of) && (follows(of) || wanted.contains_key(*alias))
+    });
     let gone = gone.map(|(alias, _)| json!({"delete_alias": {"alias_name": alias}}));
     let new = wanted
         .iter()

@@ -173,7 +173,7 @@ impl Direction {
                 error!(collection, %why, "a collection cannot be swept");
                 return Err(blocked(collection, &why));
             }
-            schema::aliases(&own.authority, &own.follower).await?;
+            schema::aliases(&own.authority, &own.follower, &*own.follows).await?;
         }
         self.stages.reached(Stage::SweepBegins).await;
         let sweeping = self.compare(collection).await?;

@@ -5,6 +5,7 @@ mod calls;
 mod faulty;
 mod leave;
 mod names;
+mod others;
 mod suspects;
 mod sweeps;
 
