@@ -28,7 +28,7 @@ pub(super) async fn answer(served: &Served, asked: &Asked<'_>) -> Result<Option<
 
 async fn query(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let params = asked.params()?;
-    let request: QueryRequest = asked.large_json().await?;
+    let request = asked.large_json_by(QueryRequest::from_json).await?;
     let work = search_all(served, asked, vec![request], params.timeout);
     let found = within(params.timeout, "Query", work).await?;
     Reply::result(&Points(
@@ -38,7 +38,7 @@ async fn query(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
 
 async fn batch(served: &Served, asked: &Asked<'_>) -> Result<Reply> {
     let params = asked.params()?;
-    let request: QueryRequestBatch = asked.large_json().await?;
+    let request = asked.large_json_by(QueryRequestBatch::from_json).await?;
     let work = search_all(served, asked, request.searches, params.timeout);
     let found = within(params.timeout, "Query", work).await?;
     let found: Vec<_> = found.iter().map(|points| Points(points)).collect();

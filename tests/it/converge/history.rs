@@ -26,7 +26,7 @@ use crate::support::dice::Dice;
 const EQUAL_WITHIN: Duration = Duration::from_secs(30);
 /// A sidecar that died is counted with until its lease is over.
 const MODE_WITHIN: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(50);
 /// The points that each client has to itself, and those that all write to.
 pub(super) const OWN: usize = 12;
 pub(super) const SHARED: usize = 16;

@@ -2,6 +2,7 @@
 
 mod expression;
 mod kinds;
+mod quick;
 mod request;
 mod vector_input;
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use validator::Validate;
 
 use super::kinds::QueryInterface;
+use super::quick;
 use crate::wire::rest::lookup::{LookupLocation, WithLookupInterface};
 use crate::wire::rest::one_or_many::one_or_many;
 use crate::wire::rest::shard_key::ShardKeySelector;
@@ -46,6 +47,26 @@ pub struct QueryRequest {
 pub struct QueryRequestBatch {
     #[validate(nested)]
     pub searches: Vec<QueryRequest>,
+}
+
+impl QueryRequest {
+    /// As its `Deserialize` reads it, and in most cases several times as fast.
+    pub fn from_json(body: &[u8]) -> serde_json::Result<Self> {
+        match quick::read(body) {
+            Some(plain) => Ok(plain),
+            None => serde_json::from_slice(body),
+        }
+    }
+}
+
+impl QueryRequestBatch {
+    /// The same of a batch.
+    pub fn from_json(body: &[u8]) -> serde_json::Result<Self> {
+        match quick::read_batch(body) {
+            Some(plain) => Ok(plain),
+            None => serde_json::from_slice(body),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, Validate)]
