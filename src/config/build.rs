@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::cutover::cutover;
 use super::listen::Listen;
 use super::mistake::Mistake;
 use super::raw::Key;
@@ -63,6 +64,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Settings {
         cache: cache(reader.section(Key::of("cache"))),
         mirror: mirror(reader.section(Key::of("mirror"))),
         shadow: shadow(reader.section(Key::of("shadow"))),
+        cutover: cutover(reader.section(Key::of("cutover"))),
         embeddings: embeddings(reader.section(Key::of("embeddings"))),
         control: Control {
             url: reader.section(Key::of("control")).maybe_url(

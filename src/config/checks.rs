@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::cutover;
 use super::mistake::Mistake;
 use super::raw::Key;
 use super::secret::Secret;
@@ -31,6 +32,8 @@ pub(super) fn check(settings: &Settings, so_far: &[Mistake]) -> Vec<Mistake> {
     checks.modes_have_their_stores();
     checks.stores_differ();
     checks.tables_are_adopted_as_a_whole();
+    let impossible = cutover::check(settings, |keys| checks.is_right(keys));
+    checks.found.extend(impossible);
     checks.found
 }
 

@@ -15,6 +15,7 @@
 
 mod build;
 mod checks;
+mod cutover;
 mod env;
 mod listen;
 mod load;
@@ -37,6 +38,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use cutover::Cutover;
 pub use env::Env;
 pub use listen::Listen;
 pub use load::{Loaded, Sources, load};

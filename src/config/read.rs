@@ -16,8 +16,8 @@ use super::mistake::{Mistake, Origin};
 use super::raw::{Given, Key, Layers};
 use super::url::{self, StoreUrl};
 use super::values::{
-    Literal, Read, names_of, non_empty, pick, read_bytes, read_duration, read_parsed, read_share,
-    read_switch, read_url, read_whole,
+    Literal, Read, names_of, non_empty, pick, read_bytes, read_duration, read_number, read_parsed,
+    read_share, read_switch, read_url, read_whole,
 };
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,6 +124,11 @@ impl Section<'_, '_> {
     /// A share, from none (0) to all (1).
     pub(super) fn share(&mut self, name: &str) -> f64 {
         self.look(name, Need::Default, read_share)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> f64 {
+        self.look(name, Need::Default, |given| read_number(given, &range))
             .unwrap_or_default()
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::cutover::Cutover;
 use super::listen::Listen;
 use super::mistake::Origin;
 use super::secret::Secret;
@@ -68,6 +69,7 @@ pub struct Settings {
     pub cache: Cache,
     pub mirror: Mirror,
     pub shadow: Shadow,
+    pub cutover: Cutover,
     pub embeddings: Embeddings,
     pub control: Control,
     pub collections: BTreeMap<String, Collection>,

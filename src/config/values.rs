@@ -152,6 +152,22 @@ pub(super) fn read_share(given: &Given) -> Read<f64> {
     }
 }
 
+pub(super) fn read_number(given: &Given, range: &RangeInclusive<f64>) -> Read<f64> {
+    let number = match &given.value {
+        Raw::Real(number) => Some(*number),
+        // Whole numbers that are allowed anywhere are small.
+        Raw::Whole(number) => i32::try_from(*number).ok().map(f64::from),
+        Raw::Text(text) if given.origin.is_untyped() => text.trim().parse().ok(),
+        Raw::Text(_) | Raw::Switch(_) | Raw::Odd(_) | Raw::EmptyTable => None,
+    };
+    let allowed = format!("{:?} to {:?}", range.start(), range.end());
+    match number {
+        Some(number) if range.contains(&number) => Ok((number, Literal::Real(number))),
+        Some(_) => Err(Wrong::new("is out of range", allowed)),
+        None => Err(Wrong::new("is not a number", allowed)),
+    }
+}
+
 /// What has a unit is shown as somebody wrote it: 90s need not become 1m 30s.
 fn as_typed(given: &Given) -> Literal {
     match &given.value {
