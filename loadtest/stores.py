@@ -130,6 +130,9 @@ def start_sidecar(running, binary, primary, secondary=None, *, name="outrigger",
     )
     if secondary:
         text += f"[secondary]\n{secondary.settings()}"
+        if "[cutover]" not in settings:
+            # Modes walk as somebody says; how well both stores agree is another test's.
+            text += "[cutover]\ngate = false\n"
     if control:
         text += f'[control]\nurl = "{control}"\n'
     config = running.new_path(f"{name}.toml")

@@ -7,6 +7,8 @@
 
 mod deeds;
 mod ears;
+mod gate;
+mod guard;
 mod journals;
 mod leave;
 mod modes;
@@ -38,6 +40,7 @@ use crate::stage::Stages;
 use crate::store::{Embedded, check_vector_size};
 use crate::task::{Group, Phase, Stop, StopSender};
 use ears::Ears;
+use gate::Gatekeeper;
 use stores::Making;
 
 /// Qdrant's own limit on a JSON body.
@@ -132,9 +135,12 @@ pub async fn start(settings: Settings) -> Result<Running> {
         modes::on_swap(&cache, &metrics, all_ears, &following),
         modes::on_arm(&following),
     );
+    let shadow = following.shadow(&settings, &metrics, &clock, (&tasks, &stop));
+    let gate = Gatekeeper::new(&following, shadow.as_ref(), &settings.cutover, &clock);
     let changing = modes::Changing {
         settings: &settings,
         fleet,
+        gate,
         cache: &cache,
         tasks: &desk_tasks,
         stop: &desk_stop,
@@ -143,6 +149,8 @@ pub async fn start(settings: Settings) -> Result<Running> {
     };
     let changer = changing.join().await?;
     let mode = router.snapshot().table().mode;
+    let watched = (shadow.as_ref(), &changer);
+    guard::watch(&settings.cutover, watched, &metrics, (&tasks, &stop));
 
     let listeners = Listeners {
         settings: &settings,
@@ -155,7 +163,6 @@ pub async fn start(settings: Settings) -> Result<Running> {
         stop: &desk_stop,
     };
     let rehearsal = sync::rehearsal(&settings, &router, &metrics, (&tasks, &stop));
-    let shadow = following.shadow(&settings, &metrics, &clock, (&tasks, &stop));
     let tls = listeners.tls(&metrics)?;
     // With the desk's, which end last: what is written while the proxy drains is told.
     cache.start(&desk_tasks, &desk_stop);

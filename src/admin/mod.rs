@@ -91,6 +91,7 @@ impl Desk {
             "/api/mode" if request.method() == Method::PUT => {
                 mode::set(&self.changer, arrival.request).await
             }
+            "/api/mode/check" if is_get => mode::check(&self.changer, request.uri().query()).await,
             "/api/mode/history" if is_get => {
                 mode::history(&self.changer, request.uri().query()).await
             }
@@ -146,7 +147,7 @@ impl Desk {
 
     fn unknown() -> Response<Body> {
         let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, /api/status, \
-                    /api/mode (also PUT), /api/mode/history, /api/sync, /api/sync/dead, /api/cache \
+                    /api/mode (also PUT), /api/mode/check, /api/mode/history, /api/sync, /api/sync/dead, /api/cache \
                     (also DELETE), /api/cache/estimate and /api/shadow, and POST /api/compare, \
                     /api/sync/retry and /api/sync/sweep";
         let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);

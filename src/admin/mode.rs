@@ -1,4 +1,4 @@
-//! The modes, for `GET|PUT /api/mode` and `GET /api/mode/history`.
+//! The modes, for `GET|PUT /api/mode`, `GET /api/mode/check` and `GET /api/mode/history`.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::control::{Change, Entry, Look, Phase};
-use crate::mode::{Changer, Done, NotDone, Wish};
+use crate::mode::{Changer, Check, Checked, Done, NotDone, Verdict, Wish};
 use crate::model::{Mode, Role};
 use crate::net::Body;
 use crate::proxy::respond;
@@ -150,6 +150,62 @@ fn refused(not_done: &NotDone) -> Value {
         "status": { "error": not_done.reason },
         "missing": not_done.first.map(Mode::as_str),
         "held_ms": not_done.held.map(millis),
+    })
+}
+
+/// What the gate before `cutover` says, of all or of one collection.
+pub(super) async fn check(changer: &Changer, query: Option<&str>) -> Response<Body> {
+    let mut asked = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let collection = asked.find(|(name, _)| name == "collection");
+    let collection = collection.map(|(_, name)| name.into_owned());
+    match changer.check(collection.as_deref()).await {
+        Ok(check) => respond::json(&checked(&check)),
+        Err(error) => respond::error(&error).response,
+    }
+}
+
+fn checked(check: &Check) -> Value {
+    let reason = match check.verdict {
+        Verdict::Open if check.collections.is_empty() => {
+            Some("there are no collections".to_owned())
+        }
+        Verdict::Open | Verdict::Shut => None,
+        Verdict::First(first) => Some(format!(
+            "{} is in force; {first} has to come first",
+            check.from
+        )),
+        Verdict::NotAsked => Some(format!(
+            "{} is in force: the secondary is read already",
+            check.from
+        )),
+    };
+    let opens = match check.verdict {
+        Verdict::Open | Verdict::NotAsked => true,
+        Verdict::Shut | Verdict::First(_) => false,
+    };
+    json!({
+        "mode": check.from.as_str(),
+        "opens": opens,
+        "reason": reason,
+        "gate": check.is_in_force,
+        "collections": check.collections.iter().map(table).collect::<Vec<_>>(),
+    })
+}
+
+fn table(of: &Checked) -> Value {
+    let rows = of.table.rows.iter().map(|row| {
+        json!({
+            "row": row.what,
+            "needed": row.needed,
+            "found": row.found,
+            "holds": row.holds,
+        })
+    });
+    json!({
+        "collection": of.collection,
+        "empty": of.is_empty,
+        "holds": of.table.passes(),
+        "rows": rows.collect::<Vec<_>>(),
     })
 }
 

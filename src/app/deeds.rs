@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::mode::control::Control;
+use crate::mode::validations::{self, Validated};
 use crate::model::Role;
-use crate::sync::{Deeds, Told};
+use crate::sync::{Compared, Deeds, Told};
 
 pub(super) const YES: &str = "yes";
 
@@ -57,8 +58,20 @@ impl Deeds for Facts {
         })
     }
 
+    fn compared<'a>(&'a self, collection: &'a str, of: Compared) -> Told<'a, ()> {
+        let validated = Validated {
+            at_ms: of.at_ms,
+            compared: of.points,
+            differed: of.differed,
+            // What differed was copied anew, or it would not be told.
+            passed: true,
+        };
+        Box::pin(validations::note(&*self.control, collection, validated))
+    }
+
     fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
         Box::pin(async move {
+            validations::void(&*self.control, collection).await?;
             for at in Role::BOTH {
                 self.set_made(at, collection, false).await?;
             }

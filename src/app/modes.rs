@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::mode::control::{Control, FileControl, PostgresControl};
 use crate::mode::{
-    Changer, Drain, Fleet, Home, LEASE, OnArm, OnSwap, Passage, Readiness, Router, Snapshot,
-    Stores, Table,
+    Changer, ChangerParts, Drain, Fleet, Gate, Home, LEASE, OnArm, OnSwap, Passage, Readiness,
+    Router, Snapshot, Stores, Table,
 };
 use crate::model::{Mode, Role, StoreKind};
 use crate::net;
@@ -216,6 +216,7 @@ pub(super) fn on_arm(following: &Arc<Following>) -> OnArm {
 pub(super) struct Changing<'a> {
     pub(super) settings: &'a Settings,
     pub(super) fleet: Arc<Fleet>,
+    pub(super) gate: Arc<dyn Gate>,
     pub(super) cache: &'a Arc<Cache>,
     pub(super) tasks: &'a Group,
     pub(super) stop: &'a Stop,
@@ -236,15 +237,16 @@ impl Changing<'_> {
         let hindrance = move || (!is_shared && cache.has_company()).then(|| COMPANY.to_owned());
         let readiness: Arc<dyn Readiness> = Arc::clone(&self.following) as _;
         let drain: Arc<dyn Drain> = self.following;
-        Ok(Changer::new(
-            self.fleet,
+        Ok(Changer::new(ChangerParts {
+            fleet: self.fleet,
             readiness,
             drain,
-            self.settings.fence_timeout,
-            Box::new(hindrance),
-            self.tasks.clone(),
-            self.stages.clone(),
-        ))
+            gate: self.gate,
+            fence_timeout: self.settings.fence_timeout,
+            hindrance: Box::new(hindrance),
+            tasks: self.tasks.clone(),
+            stages: self.stages.clone(),
+        }))
     }
 
     /// Where a sidecar that was killed would be waited for, this one leaves for those who ran from

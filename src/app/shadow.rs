@@ -24,6 +24,10 @@ impl Following {
         });
         let parts = ShadowParts {
             settings: settings.shadow.clone(),
+            watched: settings
+                .cutover
+                .guard
+                .then_some(settings.cutover.guard_window),
             router: Arc::clone(&self.router),
             mirrors: mirrors.collect(),
             clock: clock.clone(),

@@ -1,4 +1,4 @@
-//! `outrigger mode get|set|history`: the modes of a running sidecar.
+//! `outrigger mode get|set|check|history`: the modes of a running sidecar.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +12,9 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 
 /// How much longer than the fence a change may take: what comes before it and after.
-const SET_WITHIN: Duration = Duration::from_secs(40);
+const SET_WITHIN: Duration = Duration::from_secs(50);
+/// The stores are asked for it.
+const CHECKED_WITHIN: Duration = Duration::from_secs(20);
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand)]
@@ -39,6 +41,15 @@ pub(super) enum ModeAction {
         /// To be kept in the history.
         #[arg(long, default_value = "", value_name = "TEXT")]
         why: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether `mode set cutover` would find the gate open: the table, and what is missing.
+    Check {
+        /// Of this collection alone, by its real name.
+        #[arg(long, value_name = "NAME")]
+        collection: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -81,6 +92,21 @@ fn asked(settings: &Settings, action: ModeAction) -> Result<ExitCode> {
             let path = format!("/api/mode/history?limit={limit}");
             let answer = runtime.block_on(desk::put(settings, get(&path)))?;
             return show(answer, *json, history);
+        }
+        ModeAction::Check { collection, json } => {
+            let query = collection.as_deref().map(|name| {
+                let mut query = url::form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
+                query.append_pair("collection", name).finish()
+            });
+            let path = format!("/api/mode/check{}", query.unwrap_or_default());
+            let asked = desk::Asked {
+                within: CHECKED_WITHIN,
+                ..get(&path)
+            };
+            let answer = runtime.block_on(desk::put(settings, asked))?;
+            let is_shut = answer.0.is_success() && answer.1["opens"] != json!(true);
+            let code = show(answer, *json, check)?;
+            return Ok(if is_shut { ExitCode::from(1) } else { code });
         }
         ModeAction::Set {
             to,
@@ -135,7 +161,7 @@ fn show(
         ));
     }
     match status {
-        StatusCode::BAD_REQUEST => Ok(ExitCode::from(2)),
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Ok(ExitCode::from(2)),
         StatusCode::CONFLICT => Ok(ExitCode::from(1)),
         status if status.is_success() => Ok(ExitCode::SUCCESS),
         _ => Ok(ExitCode::from(3)),
@@ -184,6 +210,46 @@ fn set(answer: &Value) -> String {
         shown.push_str(note);
         shown.push('\n');
     }
+    shown
+}
+
+fn check(answer: &Value) -> String {
+    let mut shown = String::new();
+    let collections = answer["collections"].as_array();
+    for of in collections.into_iter().flatten() {
+        let name = text(&of["collection"]);
+        shown.push_str(&match of["empty"] == json!(true) {
+            true => format!("{name} (empty: there is nothing to read)\n"),
+            false => format!("{name}\n"),
+        });
+        let line = |row: [&str; 4]| {
+            let [what, needed, found, holds] = row;
+            let line = format!("  {what:<26}{needed:<26}{found:<26}{holds}");
+            format!("{}\n", line.trim_end())
+        };
+        shown.push_str(&line(["", "needed", "found", "holds"]));
+        for row in of["rows"].as_array().into_iter().flatten() {
+            let [what, needed, found] = ["row", "needed", "found"].map(|key| text(&row[key]));
+            let holds = match row["holds"] == json!(true) {
+                true => "yes",
+                false => "NO",
+            };
+            shown.push_str(&line([&what, &needed, &found, holds]));
+        }
+        shown.push('\n');
+    }
+    let verdict = match answer["opens"] == json!(true) {
+        true => "the gate is open",
+        false => "the gate is shut",
+    };
+    shown.push_str(verdict);
+    if let Some(reason) = answer["reason"].as_str() {
+        shown.push_str(&format!(": {reason}"));
+    }
+    if answer["gate"] == json!(false) {
+        shown.push_str(" (and is not asked: cutover.gate = false)");
+    }
+    shown.push('\n');
     shown
 }
 

@@ -98,6 +98,8 @@ names! {
         "1 for the mode in force; collection is * for the whole sidecar.";
     MODE_EPOCH = "mode_epoch" []
         "Raised by every change of mode.";
+    GUARD_STEPS_BACK = "guard_steps_back_total" []
+        "Times the mode was set back to dual_read because the secondary did not do.";
     SYNC_DIRTY = "sync_dirty_ids" ["collection"]
         "Marks that wait: points of a collection whose state at the follower may differ.";
     SYNC_LAG = "sync_lag_seconds" []

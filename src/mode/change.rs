@@ -6,12 +6,16 @@
 //! store, and writes go on. The fence lasts for `fence_timeout` at most: past it the change is
 //! abandoned, the old mode stays, and it is said how far it came.
 //!
+//! Where the authority is to move to the secondary, the gate is asked too, before the fence: whether
+//! what clients read would be the same there.
+//!
 //! Force leaves the checks out, never the fence. One thing only it may skip inside: into
 //! `secondary_only` the authority does not move, so with force the follower may be left as it is:
 //! who lets go of a primary that is gone cannot make it equal first.
 //!
 //! A change runs in a task of its own: whoever asked may hang up.
 
+mod before;
 mod words;
 
 use std::panic::AssertUnwindSafe;
@@ -26,19 +30,18 @@ use tracing::{info, warn};
 
 use super::control::{Ack, Begun, Change, ControlFuture, Flip, Phase, Proposal};
 use super::fleet::{Fleet, LEASE};
-use super::follower::{Drain, Readiness};
+use super::follower::{Drain, Gate, Readiness};
 use crate::error::Result;
 use crate::model::{Mode, Step};
 use crate::stage::{Stage, Stages};
 use crate::task::Group;
+pub use before::{Check, Verdict};
 use words::{lacks, note, refused, silent, so_already, under_way};
 
-/// Marks that may wait when the fence goes up: they are worked off inside it.
-const NEARLY_NONE: u64 = 200;
 /// How long marks are worked off before the fence goes up.
 const NEAR_WITHIN: Duration = Duration::from_secs(10);
-/// How long a probe of the follower may take.
-const PROBE_WITHIN: Duration = Duration::from_secs(1);
+/// How long the gate may take to judge.
+const JUDGED_WITHIN: Duration = Duration::from_secs(10);
 /// How long the control store may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Who is waited for, and silent for longer, is not asked to take part in a change.
@@ -101,10 +104,23 @@ impl NotDone {
 /// Why the modes may not be changed here at all, if so.
 pub type Hindrance = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// What changes are made with.
+pub struct ChangerParts {
+    pub fleet: Arc<Fleet>,
+    pub readiness: Arc<dyn Readiness>,
+    pub drain: Arc<dyn Drain>,
+    pub gate: Arc<dyn Gate>,
+    pub fence_timeout: Duration,
+    pub hindrance: Hindrance,
+    pub tasks: Group,
+    pub stages: Stages,
+}
+
 pub struct Changer {
     fleet: Arc<Fleet>,
     readiness: Arc<dyn Readiness>,
     drain: Arc<dyn Drain>,
+    gate: Arc<dyn Gate>,
     fence_timeout: Duration,
     hindrance: Hindrance,
     tasks: Group,
@@ -122,23 +138,16 @@ impl Drop for Turn<'_> {
 }
 
 impl Changer {
-    pub fn new(
-        fleet: Arc<Fleet>,
-        readiness: Arc<dyn Readiness>,
-        drain: Arc<dyn Drain>,
-        fence_timeout: Duration,
-        hindrance: Hindrance,
-        tasks: Group,
-        stages: Stages,
-    ) -> Arc<Self> {
+    pub fn new(parts: ChangerParts) -> Arc<Self> {
         Arc::new(Self {
-            fleet,
-            readiness,
-            drain,
-            fence_timeout,
-            hindrance,
-            tasks,
-            stages,
+            fleet: parts.fleet,
+            readiness: parts.readiness,
+            drain: parts.drain,
+            gate: parts.gate,
+            fence_timeout: parts.fence_timeout,
+            hindrance: parts.hindrance,
+            tasks: parts.tasks,
+            stages: parts.stages,
             is_busy: AtomicBool::new(false),
         })
     }
@@ -149,7 +158,7 @@ impl Changer {
 
     /// The longest that a change may take to be answered.
     pub fn patience(&self) -> Duration {
-        NEAR_WITHIN + self.fence_timeout + SETTLED_WITHIN
+        NEAR_WITHIN + JUDGED_WITHIN + self.fence_timeout + SETTLED_WITHIN
     }
 
     /// Makes a change, or says why not.
@@ -225,6 +234,7 @@ impl Changer {
         }
         if is_fenced {
             self.come_near(from, wish).await?;
+            self.pass_gate(from, wish).await?;
         }
         let proposal = Proposal {
             epoch: look.table.epoch,
@@ -252,41 +262,6 @@ impl Changer {
                 name,
                 "a sidecar was said to be gone, and is not waited for any more"
             );
-        }
-        Ok(())
-    }
-
-    /// Before the fence goes up, with traffic flowing.
-    async fn come_near(&self, from: Mode, wish: &Wish) -> Result<(), NotDone> {
-        let name = wish.collection.as_deref();
-        let until = Instant::now() + NEAR_WITHIN;
-        if wish.is_forced {
-            // Not asked to succeed: the fence tells.
-            let until = until.min(Instant::now() + self.fence_timeout);
-            drop(self.drain.drain(name, NEARLY_NONE, until).await);
-            return Ok(());
-        }
-        let stores = self.fleet.router().stores();
-        if let Some(follower) = from.follower().and_then(|role| stores.get(role)) {
-            let probed = follower.probe(PROBE_WITHIN).await;
-            probed.map_err(|error| {
-                NotDone::because(format!("the follower does not answer: {}", error.chain()))
-            })?;
-        }
-        let standing = self.readiness.standing(name).await.map_err(told)?;
-        if let Some(reason) = lacks(&standing) {
-            return Err(NotDone::because(reason));
-        }
-        let left = self
-            .drain
-            .drain(name, NEARLY_NONE, until)
-            .await
-            .map_err(told)?;
-        if left > NEARLY_NONE {
-            let text = format!(
-                "the follower is not in sync: {left} ids wait and do not become fewer fast enough"
-            );
-            return Err(NotDone::because(text));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use tokio::time::Instant;
 
 use super::router::Plan;
+use crate::compare::Table;
 use crate::error::Result;
 use crate::model::Role;
 
@@ -39,6 +40,27 @@ pub trait Readiness: Send + Sync {
         collection: Option<&'a str>,
         follower: Role,
     ) -> ModeFuture<'a, Result<()>>;
+}
+
+/// What the gate found of one collection.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub collection: String,
+    /// Nothing can be read of it, so only what is not read counts.
+    pub is_empty: bool,
+    pub table: Table,
+}
+
+/// Judges whether the follower may become the store that is read.
+pub trait Gate: Send + Sync {
+    /// Whether a change waits for it. People may ask it anyway.
+    fn is_in_force(&self) -> bool;
+
+    /// Every collection that a change of this one's mode concerns; `None` is all that have no mode
+    /// of their own.
+    ///
+    /// Cancel safety: safe, it only reads.
+    fn check<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Vec<Checked>>>;
 }
 
 /// Works marks off.

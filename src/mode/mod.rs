@@ -14,10 +14,11 @@ mod lease;
 mod passage;
 mod router;
 mod table;
+pub mod validations;
 
-pub use change::{Changer, Done, Hindrance, NotDone, Wish};
+pub use change::{Changer, ChangerParts, Check, Done, Hindrance, NotDone, Verdict, Wish};
 pub use fleet::{Fleet, LEASE, OnArm, OnSwap};
-pub use follower::{Drain, ModeFuture, Readiness, StandIn, Standing};
+pub use follower::{Checked, Drain, Gate, ModeFuture, Readiness, StandIn, Standing};
 pub use home::Home;
 pub use passage::{Fence, Passage, Permit, needs_permit};
 pub use router::{Plan, Router, Snapshot, Stores};

@@ -39,6 +39,8 @@ impl Stores {
 pub struct Plan {
     pub mode: Mode,
     pub epoch: u64,
+    /// The collection whose own mode it is; `None` where it is that of all.
+    pub own: Option<Arc<str>>,
     /// The store that answers reads and is written first.
     pub authority: Arc<dyn Store>,
     pub authority_role: Role,
@@ -121,7 +123,7 @@ impl Snapshot {
     }
 
     fn new(stores: &Stores, table: Table) -> Option<Self> {
-        let plan = |mode: Mode| {
+        let plan = |mode: Mode, own: Option<Arc<str>>| {
             let authority_role = mode.authority();
             let follower = match mode.follower() {
                 Some(role) => Some(Arc::clone(stores.get(role)?)),
@@ -130,6 +132,7 @@ impl Snapshot {
             Some(Arc::new(Plan {
                 mode,
                 epoch: table.epoch,
+                own,
                 authority: Arc::clone(stores.get(authority_role)?),
                 authority_role,
                 follower,
@@ -137,10 +140,10 @@ impl Snapshot {
         };
         let own = table.collections.iter();
         let own: Option<_> = own
-            .map(|(name, mode)| Some((name.clone(), plan(*mode)?)))
+            .map(|(name, mode)| Some((name.clone(), plan(*mode, Some(name.as_str().into()))?)))
             .collect();
         Some(Self {
-            common: plan(table.mode)?,
+            common: plan(table.mode, None)?,
             own: own?,
             table,
         })

@@ -52,8 +52,16 @@ pub(super) async fn send(
     let spare = spare(parts, plan, collection, &call);
     let shadow = parts.shadow.as_ref();
     let drawn = shadow.and_then(|shadow| shadow.draw(plan, collection, &call));
-    let began = Instant::now();
-    let failed = match pass::send(plan, call).await {
+    let (began, operation) = (Instant::now(), call.operation);
+    let asked = pass::send(plan, call).await;
+    if let Some(shadow) = shadow {
+        let failed = match &asked {
+            Ok(answer) => answer.response.status().is_server_error(),
+            Err(error) => cannot_be_asked(error),
+        };
+        shadow.was_read(plan, operation, failed);
+    }
+    let failed = match asked {
         Ok(answer) => {
             if let Some(drawn) = drawn {
                 drawn.offer(&answer.response, began.elapsed());

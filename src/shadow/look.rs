@@ -205,6 +205,12 @@ impl Shadow {
             one: answers.one.body.clone(),
             other: answers.other.body.clone(),
         });
+        // Where the secondary is the authority and is followed, it is `cutover`.
+        let watch = self.watch.as_ref().filter(|_| read.role == Role::Secondary);
+        if let Some(watch) = watch {
+            watch.compared(pair.real, judged.iter().filter_map(|of| of.sample));
+            watch.took(pair.real, took);
+        }
         for of in judged {
             self.metrics.compared(of.class.as_str());
             if let Some(sample) = of.sample.filter(|sample| sample.class != Class::Lagging) {

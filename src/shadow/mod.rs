@@ -24,6 +24,7 @@ mod round;
 mod side;
 mod told;
 mod unpack;
+mod watch;
 mod worst;
 
 use std::sync::Arc;
@@ -50,6 +51,8 @@ pub use books::{Latencies, Shelf};
 pub use facing::{Faced, FacedRow, Facing, rows};
 use side::Question;
 use told::Voice;
+use watch::Watch;
+pub use watch::{Lately, LatelyOf};
 pub use worst::{Payloads, Worst};
 
 /// The longest answer that is compared, and the longest question.
@@ -60,6 +63,8 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What shadow reads are made of.
 pub struct ShadowParts {
     pub settings: config::Shadow,
+    /// How long what was read in `cutover` is kept for a guard, if there is one.
+    pub watched: Option<Duration>,
     pub router: Arc<Router>,
     /// The way of writes in each direction; by the role of the authority.
     pub mirrors: Vec<(Role, Arc<Mirror>)>,
@@ -77,6 +82,7 @@ pub struct Shadow {
     /// What waits in it.
     queued_bytes: Arc<AtomicUsize>,
     books: Books,
+    watch: Option<Watch>,
     voice: Voice,
 }
 
@@ -123,6 +129,7 @@ impl Shadow {
         let (queue, reads) = channel(parts.settings.queue);
         let shadow = Arc::new(Self {
             books: Books::new(parts.settings.window, parts.settings.worst),
+            watch: parts.watched.map(Watch::new),
             settings: parts.settings,
             router: parts.router,
             mirrors: parts.mirrors,

@@ -24,8 +24,21 @@ pub trait Deeds: Send + Sync {
     /// them followed then: where nothing waits they are the same.
     fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
 
-    /// The authority's is gone: what it has of this name later is another one.
+    /// Both stores' collections of this name were compared point by point, and the follower has all
+    /// that differed.
+    fn compared<'a>(&'a self, collection: &'a str, of: Compared) -> Told<'a, ()>;
+
+    /// The authority's is gone: what it has of this name later is another one, and was not compared.
     fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()>;
+}
+
+/// What a sweep of a collection came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Compared {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: u64,
+    pub points: u64,
+    pub differed: u64,
 }
 
 impl Direction {
@@ -102,6 +115,7 @@ impl Direction {
     /// now. Where that cannot be, why.
     pub(super) async fn replace(&self, collection: &str) -> Result<Option<Box<str>>> {
         schema::drop_collection(&self.follower, collection).await?;
+        self.state.parts(collection);
         self.deeds.part(collection).await?;
         self.bring_along(collection).await
     }
@@ -117,8 +131,10 @@ impl Direction {
             if self.deeds.is_ours(stranger).await? {
                 info!(collection = %stranger, "the authority has it no more; the follower deletes it");
                 schema::drop_collection(&self.follower, stranger).await?;
+                self.state.parts(stranger);
                 self.deeds.part(stranger).await?;
             } else {
+                self.state.parts(stranger);
                 self.deeds.part(stranger).await?;
                 warn!(
                     collection = %stranger,

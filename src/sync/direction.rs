@@ -133,16 +133,7 @@ impl Direction {
     ) -> Result<()> {
         loop {
             self.ledger.poke();
-            let backlog = self.ledger.backlog().await?;
-            let mut ours = backlog
-                .iter()
-                .filter(|(name, _)| collection.is_none_or(|wanted| wanted == &**name));
-            // What is younger came later. Of what sleeps in doubt no age is told, and the follower
-            // has what sleeps because of a lost reply.
-            let passed = since.elapsed();
-            if ours.all(|(name, of)| {
-                of.age.is_none_or(|age| age < passed) || self.state.sleeps(name, of.marks)
-            }) {
+            if self.has_by_now(collection, since).await? {
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -153,6 +144,26 @@ impl Direction {
             }
             tokio::time::sleep(BOTH_LOOK).await;
         }
+    }
+
+    /// Whether the follower has it.
+    pub(super) async fn has_by_now(
+        &self,
+        collection: Option<&str>,
+        since: Instant,
+    ) -> Result<bool> {
+        // Before the ages are told: after a slow answer it would be more than has passed for them,
+        // and what is older would look younger.
+        let passed = since.elapsed();
+        let backlog = self.ledger.backlog().await?;
+        let mut ours = backlog
+            .iter()
+            .filter(|(name, _)| collection.is_none_or(|wanted| wanted == &**name));
+        // What is younger came later. Of what sleeps in doubt no age is told, and the follower
+        // has what sleeps because of a lost reply.
+        Ok(ours.all(|(name, of)| {
+            of.age.is_none_or(|age| age < passed) || self.state.sleeps(name, of.marks)
+        }))
     }
 
     /// All that is known.

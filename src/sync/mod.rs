@@ -29,11 +29,12 @@ mod peer;
 mod rehearsal;
 mod resolve;
 mod schema;
+mod standing;
 mod state;
 mod suspects;
 mod sweep;
 
-pub use deeds::Deeds;
+pub use deeds::{Compared, Deeds};
 pub use direction::{Direction, DirectionSettings};
 pub use handover::hand_over;
 pub use leave::{Leave, SweepPermit};
@@ -41,6 +42,7 @@ pub use ledger::{Ledger, SharedOutbox, Told};
 pub use mirror::{Mirror, WHOLE_STORE, Way};
 pub use peer::{Peer, Said};
 pub use rehearsal::{Reason, Rehearsal, Rehearsed};
+pub use standing::Behind;
 pub use state::{Blocked, Report};
 pub use sweep::NEVER_COMPARED;
 

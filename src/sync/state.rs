@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::blocks::Blocks;
+use super::deeds::Compared;
 use super::suspects::Suspects;
 use crate::model::{Backlog, SweepDue};
 
@@ -20,6 +21,14 @@ pub struct Sweeping {
     pub collection: Box<str>,
     pub compared: u64,
     pub differing: u64,
+}
+
+/// A sweep that has ended.
+#[derive(Clone, Debug)]
+pub(super) struct Swept {
+    pub(super) collection: Box<str>,
+    pub(super) ended: Instant,
+    pub(super) came_to: Compared,
 }
 
 /// All that is known of a direction.
@@ -41,6 +50,8 @@ pub(super) struct State {
     blocks: Mutex<Blocks>,
     pub(super) suspects: Mutex<Suspects>,
     sweeping: Mutex<Option<Sweeping>>,
+    /// Sweeps of which not everything that they marked is known to be applied.
+    swept: Mutex<Vec<Swept>>,
 }
 
 impl State {
@@ -99,6 +110,23 @@ impl State {
 
     pub(super) fn sweeping(&self) -> Option<Sweeping> {
         self.sweeping.lock().clone()
+    }
+
+    /// The last of each collection.
+    pub(super) fn swept(&self) -> Vec<Swept> {
+        self.swept.lock().clone()
+    }
+
+    pub(super) fn has_swept(&self, of: Swept) {
+        let mut swept = self.swept.lock();
+        swept.retain(|before| before.collection != of.collection);
+        swept.push(of);
+    }
+
+    /// What was swept under this name is gone.
+    pub(super) fn parts(&self, collection: &str) {
+        let mut swept = self.swept.lock();
+        swept.retain(|of| *of.collection != *collection);
     }
 
     pub(super) fn sweeps(&self, now: Option<Sweeping>) {

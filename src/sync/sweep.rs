@@ -9,13 +9,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::deeds::Compared;
 use super::direction::Direction;
 use super::mirror::WHOLE_STORE;
 use super::peer::{Page, Peer, Said};
 use super::schema;
-use super::state::Sweeping;
+use super::state::{Sweeping, Swept};
 use crate::compare::same_point;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{PointKey, Subject, SweepDue};
@@ -52,7 +54,32 @@ impl Direction {
                 }
             }
             self.state.sweeps(None);
+            if let Err(error) = self.tell_compared().await {
+                warn!(error = %error.chain(), "it is not noted yet that a collection was compared");
+            }
         }
+    }
+
+    /// Notes those sweeps of which the follower has all that they marked. What was written since is
+    /// mirrored like any other write.
+    async fn tell_compared(&self) -> Result<()> {
+        for of in self.state.swept() {
+            let collection = &*of.collection;
+            if !(self.follows)(collection) {
+                // What is written from now on is not marked.
+                self.state.parts(collection);
+            } else if self.is_applied(collection, of.ended).await? {
+                self.deeds.compared(collection, of.came_to).await?;
+                self.state.parts(collection);
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_applied(&self, collection: &str, ended: Instant) -> Result<bool> {
+        let dead = self.ledger.dead_count().await?;
+        let is_refused = dead.iter().any(|(name, _)| **name == *collection);
+        Ok(!is_refused && self.has_by_now(Some(collection), ended).await?)
     }
 
     /// What has to be compared of what is followed.
@@ -180,6 +207,16 @@ impl Direction {
         let (own, _permit) = self.entered(collection).await?;
         own.deeds.set_ours(collection, true).await?;
         let (compared, differing) = (sweeping.compared, sweeping.differing);
+        let at_ms = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
+        self.state.has_swept(Swept {
+            collection: collection.into(),
+            ended: Instant::now(),
+            came_to: Compared {
+                at_ms,
+                points: compared,
+                differed: differing,
+            },
+        });
         info!(collection, compared, differing, "a collection was swept");
         Ok(())
     }

@@ -6,11 +6,13 @@
 mod apart;
 mod copies;
 mod cut_off;
+mod cutover;
 mod drainers;
 mod failover;
 mod filters;
 mod flips;
 mod gate;
+mod guard;
 mod journals;
 mod killed;
 mod late;
@@ -75,9 +77,14 @@ impl Plain {
     }
 }
 
+/// Nothing has to be read before a cutover, unless `more` speaks of the gate.
 fn listening(data: &Folder, more: &str) -> String {
+    let gate = match more.contains("cutover.gate") {
+        true => "",
+        false => "cutover.gate = false\n",
+    };
     format!(
-        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n{more}\n",
+        "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\ndata_dir = \"{}\"\n{gate}{more}\n",
         data.path().display()
     )
 }

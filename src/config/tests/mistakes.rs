@@ -371,3 +371,42 @@ fn a_table_is_adopted_as_a_whole_and_by_a_store_that_has_tables() {
         "{found:#?}"
     );
 }
+
+#[test]
+fn a_gate_that_could_never_open_and_a_guard_that_sees_nothing_are_mistakes() {
+    let check = |more: &str, expected: &[&str]| {
+        let text = format!(
+            "primary.kind = 'embedded'\nsecondary.kind = 'qdrant'\nsecondary.url = 'http://h:1'\n{more}"
+        );
+        let found = mistakes("cutover", &text, &[]);
+        assert_eq!(found, expected, "{more}");
+    };
+    let never = "cutover.window: goes further back than what shadow.window keeps, so the gate would \
+                 never open (from file FILE:4); make it shorter, or shadow.window longer";
+    check("cutover.window = '7h'\n", &[never]);
+    let cure = "set shadow.cutover = true and shadow.sample above 0, or guard = false";
+    let unseen = format!(
+        "cutover.guard: judges by reads that are compared in cutover, and shadow.cutover is false \
+         (from file FILE:4); {cure}"
+    );
+    check("cutover.guard = true\nshadow.cutover = false\n", &[&unseen]);
+    let none = format!(
+        "cutover.guard: judges by reads that are compared in cutover, and shadow.sample is 0 (from \
+         file FILE:4); {cure}"
+    );
+    check("cutover.guard = true\nshadow.sample = 0.0\n", &[&none]);
+    check(
+        "cutover.top1 = 80\ncutover.guard_latency = 0.5\ncutover.guard_errors = '1%'\n",
+        &[
+            "cutover.top1: 80 is not a share (from file FILE:4); allowed: 0.0 (none) to 1.0 (all)",
+            "cutover.guard_errors: \"1%\" is not a share (from file FILE:6); allowed: 0.0 (none) to \
+             1.0 (all)",
+            "cutover.guard_latency: 0.5 is out of range (from file FILE:5); allowed: 1.0 to 1000.0",
+        ],
+    );
+    let off = "cutover.gate = false\ncutover.window = '7h'\nshadow.cutover = false\n";
+    let both = format!(
+        "primary.kind = 'embedded'\nsecondary.kind = 'qdrant'\nsecondary.url = 'http://h:1'\n{off}"
+    );
+    assert!(loaded("cutover", &both, &[]).is_ok());
+}

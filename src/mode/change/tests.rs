@@ -6,11 +6,12 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use super::*;
+use crate::compare::{Row, Table as Rows};
 use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::metrics::Metrics;
 use crate::mode::control::{Beat, Control, ControlFuture, Entry, Look, MemoryControl, SidecarId};
 use crate::mode::fleet::LEASE;
-use crate::mode::follower::{ModeFuture, Standing};
+use crate::mode::follower::{Checked, ModeFuture, Standing};
 use crate::mode::passage::{Passage, Permit};
 use crate::mode::router::{Plan, Router, Stores};
 use crate::mode::table::Table;
@@ -58,6 +59,34 @@ struct Follower {
     left: AtomicU64,
     panics: AtomicBool,
     followed: Mutex<Vec<Role>>,
+    /// What the gate finds missing; of a collection each.
+    missing: Mutex<Vec<(&'static str, &'static str)>>,
+    has_no_gate: AtomicBool,
+    judged: AtomicU64,
+}
+
+impl Gate for Follower {
+    fn is_in_force(&self) -> bool {
+        !self.has_no_gate.load(Ordering::SeqCst)
+    }
+
+    fn check<'a>(&'a self, _collection: Option<&'a str>) -> ModeFuture<'a, Result<Vec<Checked>>> {
+        self.judged.fetch_add(1, Ordering::SeqCst);
+        let missing = self.missing.lock().clone();
+        let checked = missing.into_iter().map(|(collection, what)| Checked {
+            collection: collection.to_owned(),
+            is_empty: false,
+            table: Rows {
+                rows: vec![Row {
+                    what,
+                    needed: "more".to_owned(),
+                    found: "less".to_owned(),
+                    holds: false,
+                }],
+            },
+        });
+        Box::pin(std::future::ready(Ok(checked.collect())))
+    }
 }
 
 impl Readiness for Follower {
@@ -239,15 +268,16 @@ impl Sidecar {
         let (tasks, (stop, stopped)) = (Group::default(), StopSender::new());
         fleet.join(&tasks, stopped).await.unwrap();
         let follower = Arc::new(Follower::default());
-        let changer = Changer::new(
+        let changer = Changer::new(ChangerParts {
             fleet,
-            Arc::clone(&follower) as Arc<dyn Readiness>,
-            Arc::clone(&follower) as Arc<dyn Drain>,
-            FENCE,
-            Box::new(|| None),
+            readiness: Arc::clone(&follower) as Arc<dyn Readiness>,
+            drain: Arc::clone(&follower) as Arc<dyn Drain>,
+            gate: Arc::clone(&follower) as Arc<dyn Gate>,
+            fence_timeout: FENCE,
+            hindrance: Box::new(|| None),
             tasks,
-            Stages::default(),
-        );
+            stages: Stages::default(),
+        });
         Self {
             changer,
             passage,
@@ -923,4 +953,55 @@ async fn an_acknowledged_write_was_always_sent_to_the_one_authority() {
         acknowledged > 10_000 && refused > 500 && flips > 500,
         "{acknowledged} {refused} {flips}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_is_shut_refuses_cutover_before_any_write_is_held() {
+    let one = alone().await;
+    go(&one, &[Mode::DualWrite]).await;
+    let rows = [
+        ("docs", "queries"),
+        ("other", "window"),
+        ("third", "spearman"),
+        ("fourth", "queries"),
+        ("fifth", "queries"),
+    ];
+    *one.follower.missing.lock() = rows.to_vec();
+    let refused = one.set(Mode::Cutover).await.unwrap_err();
+    let told = "the gate before cutover is shut: docs: queries is less (needed: more); other: \
+                window is less (needed: more); third: spearman is less (needed: more); and 2 more \
+                collections; `outrigger mode check` shows the whole table, and --force leaves it out";
+    assert_eq!(refused.reason, told);
+    assert_eq!((refused.held, one.mode()), (None, Mode::DualWrite));
+    let check = one.changer.check(None).await.unwrap();
+    assert_eq!(check.verdict, Verdict::Shut);
+    one.follower.missing.lock().clear();
+    assert_eq!(one.set(Mode::Cutover).await.unwrap().to, Mode::Cutover);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_is_left_out_with_force_and_where_it_is_off() {
+    let one = alone().await;
+    go(&one, &[Mode::DualWrite]).await;
+    one.follower.missing.lock().push(("docs", "queries"));
+    assert_eq!(one.forced(Mode::Cutover).await.unwrap().to, Mode::Cutover);
+    go(&one, &[Mode::DualRead]).await;
+    assert!(one.set(Mode::Cutover).await.is_err());
+    one.follower.has_no_gate.store(true, Ordering::SeqCst);
+    assert_eq!(one.set(Mode::Cutover).await.unwrap().to, Mode::Cutover);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_is_asked_only_where_the_authority_moves_to_the_secondary() {
+    let one = alone().await;
+    go(&one, &THERE).await;
+    assert_eq!(one.follower.judged.swap(0, Ordering::SeqCst), 1);
+    one.follower.missing.lock().push(("docs", "queries"));
+    go(&one, &BACK).await;
+    assert_eq!(one.follower.judged.load(Ordering::SeqCst), 0);
+    let verdict = async || one.changer.check(None).await.unwrap().verdict;
+    assert_eq!(verdict().await, Verdict::First(Mode::DualWrite));
+    go(&one, &[Mode::DualWrite]).await;
+    one.forced(Mode::Cutover).await.unwrap();
+    assert_eq!(verdict().await, Verdict::NotAsked);
 }

@@ -2,7 +2,7 @@
 
 use super::{Done, NotDone};
 use crate::mode::control::{Change, Look, Member};
-use crate::mode::follower::Standing;
+use crate::mode::follower::{Checked, Standing};
 use crate::model::Mode;
 
 pub(super) fn so_already(mode: Mode, look: &Look) -> Done {
@@ -73,6 +73,40 @@ pub(super) fn lacks(standing: &Standing) -> Option<String> {
     }
     reasons.extend(standing.validation.clone());
     (!reasons.is_empty()).then(|| format!("the follower is not in sync: {}", reasons.join("; ")))
+}
+
+/// Collections that are named where the gate is shut, and rows of each.
+const NAMED: usize = 3;
+
+/// What is missing before the gate opens.
+pub(super) fn shut(checked: &[Checked]) -> Option<String> {
+    let shut = checked.iter().filter(|of| !of.table.passes());
+    let mut told: Vec<String> = shut.map(missing).collect();
+    let more = told.len().saturating_sub(NAMED);
+    told.truncate(NAMED);
+    if more > 0 {
+        told.push(format!("and {more} more collections"));
+    }
+    (!told.is_empty()).then(|| {
+        format!(
+            "the gate before cutover is shut: {}; `outrigger mode check` shows the whole table, and \
+             --force leaves it out",
+            told.join("; ")
+        )
+    })
+}
+
+fn missing(of: &Checked) -> String {
+    let rows = of.table.missing();
+    let mut told: Vec<String> = rows
+        .map(|row| format!("{} is {} (needed: {})", row.what, row.found, row.needed))
+        .collect();
+    let more = told.len().saturating_sub(NAMED);
+    told.truncate(NAMED);
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    format!("{}: {}", of.collection, told.join(", "))
 }
 
 pub(super) fn note(from: Mode, to: Mode) -> Option<&'static str> {

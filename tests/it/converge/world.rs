@@ -241,7 +241,7 @@ fn shared(stores: &[Store], control: &str, redis: &str) -> String {
     let mut toml = format!(
         "mode = \"primary_only\"\nfence_timeout = \"1s\"\nmirror.doubt = \"1s\"\ncontrol.url = \"{control}\"\n\
          cache.enabled = true\ncache.settle_ms = 5\ncache.ttl = \"20ms\"\n\
-         cache.redis_url = \"{redis}\"\nlog.format = \"json\"\n"
+         cache.redis_url = \"{redis}\"\nlog.format = \"json\"\ncutover.gate = false\n"
     );
     for (store, role) in stores.iter().zip(["primary", "secondary"]) {
         let kind = match store.kind {

@@ -10,7 +10,7 @@ use outrigger::metrics::Metrics;
 use outrigger::model::{Operation, PointKey, Subject};
 use outrigger::stage::{Stage, Stages};
 use outrigger::store::{Embedded, Rest, Store};
-use outrigger::sync::{Deeds, Direction, DirectionSettings, Leave, Ledger, Peer, Told};
+use outrigger::sync::{Compared, Deeds, Direction, DirectionSettings, Leave, Ledger, Peer, Told};
 use outrigger::task;
 use serde_json::{Value, json};
 
@@ -50,6 +50,10 @@ impl Deeds for Nothing {
 
     fn are_paired<'a>(&'a self, _collection: &'a str) -> Told<'a, bool> {
         Box::pin(std::future::ready(Ok(false)))
+    }
+
+    fn compared<'a>(&'a self, _collection: &'a str, _of: Compared) -> Told<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn part<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {

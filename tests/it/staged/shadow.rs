@@ -27,13 +27,13 @@ const ALL: &str = "shadow.sample = 1.0\n";
 const POINTS: u64 = 30;
 
 /// Two stores in `dual_read`, both equal, with a gate before the follower.
-struct Shadowed {
-    world: World,
-    gate: Gate,
+pub(super) struct Shadowed {
+    pub(super) world: World,
+    pub(super) gate: Gate,
 }
 
 impl Shadowed {
-    async fn new(kind: Primary, more: &str) -> Self {
+    pub(super) async fn new(kind: Primary, more: &str) -> Self {
         let secondary = Plain::new().await;
         let gate = Gate::before(secondary.at()).await;
         let url = gate.url();
@@ -56,13 +56,13 @@ impl Shadowed {
         write(self.world.secondary.at(), method, target, body).await;
     }
 
-    async fn ask(&self, target: &str, body: &Value) -> Answer {
+    pub(super) async fn ask(&self, target: &str, body: &Value) -> Answer {
         let ask = Ask::new("POST", &format!("{DOCS}{target}")).json(body);
         self.world.sidecar.ask(&ask).await.ok()
     }
 
     /// The ids of the best, from the authority.
-    async fn search(&self) -> Vec<u64> {
+    pub(super) async fn search(&self) -> Vec<u64> {
         ids(&self.ask("/points/query", &best(10)).await)
     }
 
@@ -76,7 +76,7 @@ impl Shadowed {
         self.count(READS, &format!("class=\"{class}\""))
     }
 
-    fn compared(&self) -> f64 {
+    pub(super) fn compared(&self) -> f64 {
         self.count(READS, "")
     }
 
@@ -112,7 +112,7 @@ impl Shadowed {
     }
 }
 
-fn points(ids: impl IntoIterator<Item = u64>) -> Value {
+pub(super) fn points(ids: impl IntoIterator<Item = u64>) -> Value {
     let point = |id: u64| {
         let payload = json!({"n": id, "half": id / 2, "name": format!("secret {id}")});
         json!({"id": id, "vector": [id as f64, 1.0], "payload": payload})
@@ -120,7 +120,7 @@ fn points(ids: impl IntoIterator<Item = u64>) -> Value {
     json!({"points": ids.into_iter().map(point).collect::<Vec<_>>()})
 }
 
-fn best(limit: u64) -> Value {
+pub(super) fn best(limit: u64) -> Value {
     json!({"query": [1.0, 0.0], "limit": limit, "with_payload": true})
 }
 

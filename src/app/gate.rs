@@ -1,0 +1,151 @@
+//! The gate before `cutover`: what is known of both stores, collection by collection, held against
+//! the limits of the settings.
+//!
+//! What was read is known to this sidecar alone, and since its start: its own shadow reads. What
+//! waits for the follower is asked of the ledger, the last validation of the control store, the
+//! indexes of the stores. What cannot be asked is an error, and the gate stays shut.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use super::sync::Following;
+use crate::clock::Clock;
+use crate::compare::{Evidence, Limits, Summary, Table, Validation, Window};
+use crate::config;
+use crate::error::{Error, ErrorKind, Origin, Result, Retry};
+use crate::mode::{Checked, Gate, ModeFuture, validations};
+use crate::model::Role;
+use crate::shadow::Shadow;
+use crate::sync::{Behind, Direction};
+
+/// Collections that are asked about at one time.
+const AT_ONCE: usize = 8;
+
+pub(super) struct Gatekeeper {
+    following: Arc<Following>,
+    shadow: Option<Arc<Shadow>>,
+    is_in_force: bool,
+    limits: Limits,
+    clock: Clock,
+}
+
+/// What the settings ask for.
+pub(super) fn limits(of: &config::Cutover) -> Limits {
+    Limits {
+        queries_min: of.queries,
+        age_min: of.window,
+        top1_min: of.top1,
+        overlap_min: of.overlap,
+        recall_mean_min: of.recall_mean,
+        recall_median_min: of.recall_median,
+        recall_p5_min: of.recall_p5,
+        spearman_above: of.spearman,
+        validation_age_max: of.validated_within,
+    }
+}
+
+impl Gatekeeper {
+    pub(super) fn new(
+        following: &Arc<Following>,
+        shadow: Option<&Arc<Shadow>>,
+        settings: &config::Cutover,
+        clock: &Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            following: Arc::clone(following),
+            shadow: shadow.map(Arc::clone),
+            is_in_force: settings.gate,
+            limits: limits(settings),
+            clock: clock.clone(),
+        })
+    }
+
+    async fn judge(&self, collection: Option<&str>) -> Result<Vec<Checked>> {
+        let following = &self.following;
+        let authority = following.router.snapshot().plan(collection).authority_role;
+        let Some(direction) = following.direction(collection) else {
+            return Ok(Vec::new());
+        };
+        if !following.knows_what_to_compare() {
+            let doing = "know what has to be compared first";
+            let (kind, retry) = (ErrorKind::Unavailable, Retry::Safe);
+            return Err(Error::new(kind, Origin::Proxy, retry, doing));
+        }
+        let names = match collection {
+            Some(name) => vec![name.to_owned()],
+            None => {
+                let mut names = direction.collections().await?;
+                names.retain(|name| following.is_asked(None, name));
+                names
+            }
+        };
+        let behind = direction.behind().await?;
+        let mut checked = Vec::new();
+        for names in names.chunks(AT_ONCE) {
+            let all = names.iter();
+            let all = all.map(|name| self.judge_one(direction, authority, name, &behind));
+            checked.extend(try_join_all(all).await?.into_iter().flatten());
+        }
+        if let (Some(name), true) = (collection, checked.is_empty()) {
+            let text = format!("the store that is read has no collection `{name}`");
+            let (kind, origin) = (ErrorKind::NotFound, Origin::Client);
+            return Err(Error::new(kind, origin, Retry::Never, text));
+        }
+        Ok(checked)
+    }
+
+    /// `None`: it is gone.
+    async fn judge_one(
+        &self,
+        direction: &Direction,
+        authority: Role,
+        name: &str,
+        behind: &Behind,
+    ) -> Result<Option<Checked>> {
+        let Some(points) = direction.points(name).await? else {
+            return Ok(None);
+        };
+        let [one_indexed, other_indexed] = direction.are_indexed(name).await?;
+        let summary = self.summary(name, authority);
+        let is_empty = points == 0;
+        let evidence = Evidence {
+            summary: (!is_empty).then_some(&summary),
+            validation: self.validation(name).await?,
+            one_indexed,
+            other_indexed,
+            lag: behind.of(name),
+        };
+        Ok(Some(Checked {
+            collection: name.to_owned(),
+            is_empty,
+            table: Table::new(&evidence, &self.limits),
+        }))
+    }
+
+    fn summary(&self, name: &str, authority: Role) -> Summary {
+        let shadow = self.shadow.as_ref();
+        let summary = shadow.and_then(|shadow| shadow.summary(name, authority));
+        summary.unwrap_or_else(|| Window::new(Duration::ZERO).summary(Duration::ZERO))
+    }
+
+    async fn validation(&self, name: &str) -> Result<Option<Validation>> {
+        let last = validations::last(&*self.following.control, name).await?;
+        let now = self.clock.since_epoch();
+        Ok(last.map(|of| Validation {
+            passed: of.passed,
+            age: now.saturating_sub(Duration::from_millis(of.at_ms)),
+        }))
+    }
+}
+
+impl Gate for Gatekeeper {
+    fn is_in_force(&self) -> bool {
+        self.is_in_force
+    }
+
+    fn check<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Vec<Checked>>> {
+        Box::pin(self.judge(collection))
+    }
+}

@@ -1,0 +1,186 @@
+//! Whether the store that is read since a cutover is to be left again.
+//!
+//! The gate, looked at from behind: what was not measured is no reason to go back, and neither is
+//! what was measured too seldom to say anything. The store that is read is the new one here, the
+//! other is the old one.
+
+use std::time::Duration;
+
+use super::gate::{Limits, Row, of_recall, of_rows, percent};
+use super::window::Summary;
+
+/// Exact answers that recall is judged by. They are asked for seldom.
+const RECALLS_MIN: u64 = 20;
+/// Latencies that a p99 is judged by: the slowest one of fewer would be it.
+const LATENCIES_MIN: u64 = 100;
+/// A store that is faster than this counts as taking so long: three times next to nothing is no
+/// reason to go back.
+const NOTICED: Duration = Duration::from_millis(5);
+
+/// What has to be kept within.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budgets {
+    /// How far both stores have to agree.
+    pub agreement: Limits,
+    /// Fewer reads than these say nothing.
+    pub queries_min: u64,
+    /// The share of reads that may fail.
+    pub errors_max: f64,
+    /// How many times slower than the other store the read store may be.
+    pub latency_max: f64,
+}
+
+/// What was seen lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watched<'w> {
+    /// Of one collection.
+    pub summary: Option<&'w Summary>,
+    /// Reads, and how many of them failed.
+    pub reads: u64,
+    pub failed: u64,
+    /// The p99 of the read store and of the other one, and of how many reads.
+    pub p99: [Duration; 2],
+    pub timed: u64,
+}
+
+/// The rows that do not hold.
+pub fn breaches(seen: &Watched<'_>, budgets: &Budgets) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let limits = &budgets.agreement;
+    if let Some(summary) = seen.summary.filter(|of| of.queries >= budgets.queries_min) {
+        rows.extend(of_rows(summary, limits));
+        let recalls = summary.recall.as_ref().map_or(0, |of| of.count);
+        if recalls >= RECALLS_MIN {
+            rows.extend(of_recall(summary, limits));
+        }
+    }
+    if seen.reads >= budgets.queries_min.max(1) {
+        let share = seen.failed as f64 / seen.reads as f64;
+        let row = percent("reads that fail", Some(share), budgets.errors_max);
+        rows.push(Row {
+            needed: format!("at most {}%", budgets.errors_max * 100.0),
+            holds: share <= budgets.errors_max,
+            ..row
+        });
+    }
+    if seen.timed >= budgets.queries_min.max(LATENCIES_MIN) {
+        let [own, other] = seen.p99;
+        let most = other.max(NOTICED).mul_f64(budgets.latency_max);
+        rows.push(Row {
+            what: "p99",
+            needed: format!("at most {}", millis(most)),
+            found: millis(own),
+            holds: own <= most,
+        });
+    }
+    rows.retain(|row| !row.holds);
+    rows
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{Spread, Window};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn budgets() -> Budgets {
+        Budgets {
+            agreement: Limits::default(),
+            queries_min: 50,
+            errors_max: 0.01,
+            latency_max: 3.0,
+        }
+    }
+
+    /// Everything exactly at its bound.
+    fn summary() -> Summary {
+        let mut summary = Window::new(HOUR).summary(HOUR);
+        summary.queries = 50;
+        summary.top1 = Some(0.80);
+        summary.overlap = Some(0.70);
+        summary.recall = Some(Spread {
+            count: 20,
+            mean: 0.85,
+            median: 0.90,
+            p5: 0.60,
+        });
+        summary
+    }
+
+    fn missed(seen: &Watched<'_>) -> Vec<&'static str> {
+        let rows = breaches(seen, &budgets());
+        rows.iter().map(|row| row.what).collect()
+    }
+
+    fn agreeing(change: impl FnOnce(&mut Summary)) -> Vec<&'static str> {
+        let mut summary = summary();
+        change(&mut summary);
+        missed(&Watched {
+            summary: Some(&summary),
+            ..Watched::default()
+        })
+    }
+
+    #[test]
+    fn each_measure_of_agreement_below_its_bound_is_a_breach() {
+        assert_eq!(agreeing(|_| ()), [""; 0]);
+        assert_eq!(agreeing(|of| of.top1 = Some(0.79)), ["top-1 match"]);
+        assert_eq!(agreeing(|of| of.overlap = Some(0.69)), ["overlap@10"]);
+        let mean = |of: &mut Summary| of.recall.as_mut().unwrap().mean = 0.84;
+        assert_eq!(agreeing(mean), ["recall@10 mean"]);
+        let p5 = |of: &mut Summary| of.recall.as_mut().unwrap().p5 = 0.59;
+        assert_eq!(agreeing(p5), ["recall@10 p5"]);
+    }
+
+    #[test]
+    fn what_was_not_measured_or_too_seldom_is_none() {
+        assert_eq!(missed(&Watched::default()), [""; 0]);
+        let few = |of: &mut Summary| (of.queries, of.top1, of.overlap) = (49, Some(0.0), Some(0.0));
+        assert_eq!(agreeing(few), [""; 0]);
+        let seldom = |of: &mut Summary| {
+            let recall = of.recall.as_mut().unwrap();
+            (recall.count, recall.mean) = (19, 0.0);
+        };
+        assert_eq!(agreeing(seldom), [""; 0]);
+        assert_eq!(agreeing(|of| of.recall = None), [""; 0]);
+        let failing = Watched {
+            reads: 49,
+            failed: 49,
+            ..Watched::default()
+        };
+        assert_eq!(missed(&failing), [""; 0]);
+    }
+
+    #[test]
+    fn more_failures_than_their_share_are_a_breach() {
+        let seen = |failed| Watched {
+            reads: 200,
+            failed,
+            ..Watched::default()
+        };
+        assert_eq!(missed(&seen(2)), [""; 0]);
+        assert_eq!(missed(&seen(3)), ["reads that fail"]);
+        let rows = breaches(&seen(3), &budgets());
+        let told: Vec<_> = rows.iter().map(|row| (&*row.needed, &*row.found)).collect();
+        assert_eq!(told, [("at most 1%", "1.50%")]);
+    }
+
+    #[test]
+    fn a_slow_read_store_is_a_breach_unless_nobody_would_notice() {
+        let seen = |own, other, timed| Watched {
+            p99: [own, other].map(Duration::from_micros),
+            timed,
+            ..Watched::default()
+        };
+        assert_eq!(missed(&seen(30_000, 10_000, 100)), [""; 0]);
+        assert_eq!(missed(&seen(30_001, 10_000, 100)), ["p99"]);
+        assert_eq!(missed(&seen(30_001, 10_000, 99)), [""; 0]);
+        assert_eq!(missed(&seen(2_000, 500, 100)), [""; 0]);
+        assert_eq!(missed(&seen(15_001, 500, 100)), ["p99"]);
+    }
+}

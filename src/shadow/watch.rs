@@ -1,0 +1,270 @@
+//! What was seen of the read store lately, for the guard behind a cutover: how far it agrees with
+//! the store that was read before, how many reads it fails, how long it takes.
+//!
+//! Only kept in `cutover`, and only where there is a guard. All of fixed size.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Shadow;
+use crate::compare::{Sample, Summary, Window};
+use crate::mode::Plan;
+use crate::model::{Class, Mode, Operation};
+
+/// Collections that are told apart; reads of further ones are not compared for the guard.
+const COLLECTIONS_MAX: usize = 200;
+/// Scopes whose reads are counted.
+const SCOPES_MAX: usize = 1000;
+/// So many latencies are remembered of a collection.
+const LATENCIES: usize = 2048;
+/// So finely the time is cut in which reads are counted.
+const PARTS: u32 = 30;
+
+pub(super) struct Watch {
+    span: Duration,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    since: Instant,
+    /// By the collection whose mode it is; `None` is all without a mode of their own.
+    tallies: HashMap<Option<Arc<str>>, VecDeque<Part>>,
+    collections: HashMap<Box<str>, Compared>,
+}
+
+/// Reads of a part of the time.
+#[derive(Clone, Copy)]
+struct Part {
+    number: u128,
+    reads: u64,
+    failed: u64,
+}
+
+struct Compared {
+    window: Window,
+    /// Of the read store and of the other.
+    took: VecDeque<(Instant, [Duration; 2])>,
+}
+
+/// What is told of it.
+pub struct Lately {
+    tallies: HashMap<Option<Arc<str>>, (u64, u64)>,
+    pub collections: Vec<LatelyOf>,
+}
+
+/// Of one collection.
+pub struct LatelyOf {
+    pub collection: Box<str>,
+    pub summary: Summary,
+    /// Of the read store and of the other, and of how many reads.
+    pub p99: [Duration; 2],
+    pub timed: u64,
+}
+
+impl Lately {
+    /// Reads of what has this mode, and how many of them failed.
+    pub fn tally(&self, scope: Option<&str>) -> (u64, u64) {
+        let mut tallies = self.tallies.iter();
+        let found = tallies.find(|(of, _)| of.as_deref() == scope);
+        found.map_or((0, 0), |(_, tally)| *tally)
+    }
+}
+
+impl Watch {
+    pub(super) fn new(span: Duration) -> Self {
+        Self {
+            span,
+            kept: Mutex::new(Kept::new()),
+        }
+    }
+
+    fn clear(&self) {
+        *self.kept.lock() = Kept::new();
+    }
+
+    fn counts(&self, scope: Option<&Arc<str>>, failed: bool) {
+        let mut kept = self.kept.lock();
+        let number = self.number(&kept);
+        let scope = scope.map(Arc::clone);
+        if !kept.tallies.contains_key(&scope) && kept.tallies.len() >= SCOPES_MAX {
+            return;
+        }
+        let parts = kept.tallies.entry(scope).or_default();
+        if parts.back().is_none_or(|part| part.number != number) {
+            parts.push_back(Part {
+                number,
+                reads: 0,
+                failed: 0,
+            });
+            parts.retain(|part| part.number + u128::from(PARTS) >= number);
+        }
+        if let Some(part) = parts.back_mut() {
+            part.reads += 1;
+            part.failed += u64::from(failed);
+        }
+    }
+
+    fn number(&self, kept: &Kept) -> u128 {
+        let width = (self.span / PARTS).max(Duration::from_millis(1));
+        kept.since.elapsed().as_nanos() / width.as_nanos()
+    }
+
+    pub(super) fn compared(&self, collection: &str, samples: impl Iterator<Item = Sample>) {
+        self.with(collection, |since, of| {
+            for sample in samples {
+                of.window.add(since.elapsed(), sample);
+            }
+        });
+    }
+
+    pub(super) fn took(&self, collection: &str, took: [Duration; 2]) {
+        self.with(collection, |_, of| {
+            if of.took.len() >= LATENCIES {
+                of.took.pop_front();
+            }
+            of.took.push_back((Instant::now(), took));
+        });
+    }
+
+    fn with(&self, collection: &str, work: impl FnOnce(Instant, &mut Compared)) {
+        let mut kept = self.kept.lock();
+        let all = &mut kept.collections;
+        if !all.contains_key(collection) && all.len() >= COLLECTIONS_MAX {
+            return;
+        }
+        if !all.contains_key(collection) {
+            let new = Compared {
+                window: Window::new(self.span),
+                took: VecDeque::new(),
+            };
+            all.insert(collection.into(), new);
+        }
+        let since = kept.since;
+        if let Some(of) = kept.collections.get_mut(collection) {
+            work(since, of);
+        }
+    }
+
+    fn lately(&self) -> Lately {
+        let kept = self.kept.lock();
+        let (now, number) = (kept.since.elapsed(), self.number(&kept));
+        let tallies = kept.tallies.iter().map(|(scope, parts)| {
+            let parts = parts
+                .iter()
+                .filter(|part| part.number + u128::from(PARTS) >= number);
+            let tally = parts.fold((0, 0), |(reads, failed), part| {
+                (reads + part.reads, failed + part.failed)
+            });
+            (scope.as_ref().map(Arc::clone), tally)
+        });
+        let collections = kept.collections.iter().map(|(name, of)| {
+            let took = of.took.iter().filter(|(at, _)| at.elapsed() <= self.span);
+            let (own, other): (Vec<_>, Vec<_>) =
+                took.map(|(_, [own, other])| (*own, *other)).unzip();
+            LatelyOf {
+                collection: name.clone(),
+                summary: of.window.summary(now),
+                timed: u64::try_from(own.len()).unwrap_or(u64::MAX),
+                p99: [p99(own), p99(other)],
+            }
+        });
+        Lately {
+            tallies: tallies.collect(),
+            collections: collections.collect(),
+        }
+    }
+}
+
+impl Kept {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            tallies: HashMap::new(),
+            collections: HashMap::new(),
+        }
+    }
+}
+
+/// What 99 in a hundred stay within.
+fn p99(mut of: Vec<Duration>) -> Duration {
+    of.sort_unstable();
+    let rank = (of.len() * 99).div_ceil(100);
+    of.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+impl Shadow {
+    /// A read was answered by the read store, or was not. For the guard.
+    pub fn was_read(&self, plan: &Plan, operation: Operation, failed: bool) {
+        let is_read = matches!(operation.class(), Class::PointRead | Class::SearchRead);
+        if let Some(watch) = &self.watch
+            && plan.mode == Mode::Cutover
+            && is_read
+        {
+            watch.counts(plan.own.as_ref(), failed);
+        }
+    }
+
+    /// What was seen before counts no more.
+    pub fn watch_anew(&self) {
+        if let Some(watch) = &self.watch {
+            watch.clear();
+        }
+    }
+
+    /// What was seen in `cutover` lately.
+    pub fn lately(&self) -> Lately {
+        match &self.watch {
+            Some(watch) => watch.lately(),
+            None => Lately {
+                tallies: HashMap::new(),
+                collections: Vec::new(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(300);
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_are_counted_by_whose_mode_it_is_and_forgotten_in_time() {
+        let watch = Watch::new(SPAN);
+        let own: Arc<str> = "own".into();
+        watch.counts(None, true);
+        watch.counts(None, false);
+        tokio::time::advance(SPAN / 2).await;
+        watch.counts(None, false);
+        watch.counts(Some(&own), true);
+        let tallies = |watch: &Watch| {
+            let lately = watch.lately();
+            [lately.tally(None), lately.tally(Some("own"))]
+        };
+        assert_eq!(tallies(&watch), [(3, 1), (1, 1)]);
+        tokio::time::advance(SPAN / 2 + SPAN / PARTS).await;
+        assert_eq!(tallies(&watch), [(1, 0), (1, 1)]);
+        watch.clear();
+        assert_eq!(tallies(&watch), [(0, 0), (0, 0)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn latencies_of_the_time_make_the_p99_of_each_side() {
+        let watch = Watch::new(SPAN);
+        watch.took("docs", [Duration::from_secs(9); 2]);
+        tokio::time::advance(SPAN * 2).await;
+        for ms in 1..=100 {
+            let own = Duration::from_millis(ms);
+            watch.took("docs", [own, own * 2]);
+        }
+        let lately = watch.lately();
+        let of = lately.collections.first().unwrap();
+        let expected = [99, 198].map(Duration::from_millis);
+        assert_eq!((of.timed, of.p99), (100, expected));
+    }
+}
