@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::mode::{Changer, Fleet};
 use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls};
+use crate::portability::Traffic;
 use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
 use crate::stage::Stages;
 use crate::store::{Embedded, check_vector_size};
@@ -163,6 +164,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         stop: &desk_stop,
     };
     let rehearsal = sync::rehearsal(&settings, &router, &metrics, (&tasks, &stop));
+    let traffic = Traffic::start(metrics.report.clone(), &tasks, &stop);
     let tls = listeners.tls(&metrics)?;
     // With the desk's, which end last: what is written while the proxy drains is told.
     cache.start(&desk_tasks, &desk_stop);
@@ -172,6 +174,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         mirrors: following.mirrors().clone(),
         rehearsal: rehearsal.clone(),
         shadow: shadow.clone(),
+        traffic: Arc::clone(&traffic),
         stand_in: standin::StandIns::build(&settings, &following, &cache),
         cache: Arc::clone(&cache),
         tasks: tasks.clone(),
@@ -205,6 +208,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         mirrors: following.mirrors().clone(),
         rehearsal,
         shadow,
+        traffic,
         cache,
         metrics: Arc::clone(&metrics),
         groups: [tasks.clone(), desk_tasks.clone()],

@@ -9,7 +9,7 @@
 //! app                              the only file that knows every concrete type
 //! admin                            the operator's desk
 //! proxy                            whole journeys
-//! shadow                           reads compared between two stores
+//! shadow  portability              reads compared between two stores; what another would serve
 //! mode  sync                       decisions about two stores
 //! net  store  cache  journal       organs; strangers to one another, but that a store may use net
 //! compare  config  metrics  wire   instruments; no sockets, no tasks
@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod mode;
 pub mod model;
 pub mod net;
+pub mod portability;
 pub mod proxy;
 pub mod shadow;
 pub mod stage;

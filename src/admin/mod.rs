@@ -7,6 +7,7 @@
 
 mod cache;
 mod mode;
+mod portability;
 mod shadow;
 mod status;
 mod sync;
@@ -29,6 +30,7 @@ use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{self, Metrics};
 use crate::mode::{Changer, Router};
 use crate::net::{Arrival, Body, Edge};
+use crate::portability::Traffic;
 use crate::proxy::Mirrors;
 use crate::proxy::respond::{self, Health};
 use crate::shadow::Shadow;
@@ -45,6 +47,7 @@ pub struct Desk {
     pub mirrors: Mirrors,
     pub rehearsal: Option<Arc<Rehearsal>>,
     pub shadow: Option<Arc<Shadow>>,
+    pub traffic: Arc<Traffic>,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
     /// Whose tasks are shown.
@@ -106,6 +109,9 @@ impl Desk {
                 self.shadow.as_deref(),
                 request.uri().query(),
             )),
+            "/api/report/portability" if is_get => {
+                respond::json(&portability::report(&self.traffic, &self.router))
+            }
             "/api/compare" if request.method() == Method::POST => {
                 match shadow::compare(self.shadow.as_deref(), arrival.request).await {
                     Ok(value) => respond::json(&value),
@@ -148,8 +154,8 @@ impl Desk {
     fn unknown() -> Response<Body> {
         let text = "Not found: the admin side serves GET /healthz, /readyz, /metrics, /api/status, \
                     /api/mode (also PUT), /api/mode/check, /api/mode/history, /api/sync, /api/sync/dead, /api/cache \
-                    (also DELETE), /api/cache/estimate and /api/shadow, and POST /api/compare, \
-                    /api/sync/retry and /api/sync/sweep";
+                    (also DELETE), /api/cache/estimate, /api/shadow and \
+                    /api/report/portability, and POST /api/compare, /api/sync/retry and /api/sync/sweep";
         let error = Error::new(ErrorKind::NotFound, Origin::Client, Retry::Never, text);
         respond::error(&error).response
     }

@@ -9,6 +9,7 @@ mod desk;
 mod logging;
 mod mode;
 mod out;
+mod report;
 mod serve;
 mod span_fields;
 mod stats;
@@ -72,6 +73,11 @@ enum Action {
     Mode {
         #[command(subcommand)]
         action: mode::ModeAction,
+    },
+    /// What is to be known before points are moved to another store.
+    Report {
+        #[command(subcommand)]
+        action: report::ReportAction,
     },
     /// What the cache of a running sidecar keeps and saves, and what another size would.
     Stats {
@@ -166,6 +172,7 @@ pub fn run() -> ExitCode {
         Action::Bootstrap { adopt, json } => bootstrap::run(&adopt, json),
         Action::Mode { action } => mode::run(&command.flags, action),
         Action::Sync { action } => sync::run(&command.flags, action),
+        Action::Report { action } => report::run(&command.flags, action),
         Action::Stats { json } => stats::run(&command.flags, json),
         Action::Demo { json } => demo::run(&command.flags, json),
     }

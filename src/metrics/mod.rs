@@ -6,6 +6,7 @@
 
 mod cache;
 mod names;
+mod report;
 mod shadow;
 mod sync;
 
@@ -24,6 +25,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::model::{Mode, Operation, Role};
 pub use cache::{CacheMetrics, Tier};
 pub use names::{ALL as NAMES, Name};
+pub use report::ReportMetrics;
 pub use shadow::{ShadowMetrics, Uncompared};
 pub use sync::SyncMetrics;
 
@@ -182,6 +184,7 @@ pub struct Metrics {
     pub cache: CacheMetrics,
     pub sync: SyncMetrics,
     pub shadow: ShadowMetrics,
+    pub report: ReportMetrics,
     shed: Family<ReasonLabel, Counter>,
     read_failovers: Family<OutcomeLabel, Counter>,
     connections: Family<ListenerLabel, Gauge>,
@@ -239,6 +242,7 @@ impl Metrics {
             cache: CacheMetrics::new(&mut registry),
             sync: SyncMetrics::new(&mut registry),
             shadow: ShadowMetrics::new(&mut registry),
+            report: ReportMetrics::new(&mut registry),
             shed: put(&mut registry, &names::SHED),
             read_failovers: put(&mut registry, &names::READ_FAILOVERS),
             connections: put(&mut registry, &names::CONNECTIONS),

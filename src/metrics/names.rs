@@ -132,6 +132,10 @@ names! {
         "Sampled reads that were not compared, by reason.";
     SHADOW_MARKED = "shadow_marked_total" []
         "Points that a comparison found apart and marked, for sync to bring to the follower.";
+    REPORT_LOOKED_AT = "report_looked_at_total" []
+        "Requests whose shape was looked at for the report on other stores.";
+    REPORT_PASSED_OVER = "report_passed_over_total" []
+        "Requests that were not looked at for the report, because others were.";
     TASKS = "tasks" ["name"]
         "Tasks alive now.";
     TLS_RELOADS = "tls_reloads_total" ["outcome"]

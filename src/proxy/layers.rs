@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::mode::{Passage, Plan, Router, StandIn};
 use crate::model::{Operation, Role};
 use crate::net::Edge;
+use crate::portability::Traffic;
 use crate::shadow::Shadow;
 use crate::sync::Rehearsal;
 use crate::task::Group;
@@ -43,6 +44,8 @@ pub struct ProxyParts {
     pub rehearsal: Option<Arc<Rehearsal>>,
     /// What reads are compared by between the two stores, if there are two.
     pub shadow: Option<Arc<Shadow>>,
+    /// What is told of every request that is let in.
+    pub traffic: Arc<Traffic>,
     /// Who is asked whether a follower may answer reads, if it ever may.
     pub stand_in: Option<Arc<dyn StandIn>>,
     pub cache: Arc<Cache>,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::header::CONTENT_ENCODING;
+use http::request::Parts;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -85,12 +87,26 @@ pub(super) async fn taken_in(parts: &ProxyParts, plan: &Plan, call: Call) -> Res
         }
     };
     let body = in_time(patience, taking).await?;
-    Ok(PassCall {
-        operation: call.operation,
-        head: call.head,
+    Ok(taken(parts, call.operation, call.head, body, patience))
+}
+
+/// A call whose body is there, or as much of it as is read before the store is asked.
+pub(super) fn taken(
+    parts: &ProxyParts,
+    operation: Operation,
+    head: Parts,
+    body: Body,
+    patience: Duration,
+) -> PassCall {
+    let is_plain = !head.headers.contains_key(CONTENT_ENCODING);
+    let said = body.as_bytes().filter(|_| is_plain);
+    parts.traffic.offer(operation, head.uri.query(), said);
+    PassCall {
+        operation,
+        head,
         body,
         deadline: Instant::now() + patience,
-    })
+    }
 }
 
 /// The same, but whole up to the length of a question: somebody wants to know what it says.
@@ -102,12 +118,7 @@ pub(super) async fn taken_in_to_be_read(
     let patience = parts.patience(plan, call.operation, call.head.uri.query());
     let taking = parts.bodies.take_question(call.operation, call.body);
     let body = in_time(patience, taking).await?;
-    Ok(PassCall {
-        operation: call.operation,
-        head: call.head,
-        body,
-        deadline: Instant::now() + patience,
-    })
+    Ok(taken(parts, call.operation, call.head, body, patience))
 }
 
 /// Each pause in a body is bounded where it is read; here the whole of it is, so that nobody holds

@@ -65,14 +65,15 @@ pub(super) async fn read(
         marks::put(&mut call.head.headers, &call.marks);
         cache.bypassed(Bypass::BodyTooLarge);
         let collection = call.collection;
-        let call = PassCall {
-            operation: call.operation,
-            head: call.head,
-            body,
-            deadline: Instant::now() + patience,
-        };
+        let call = pass::taken(parts, call.operation, call.head, body, patience);
         return failover::send(parts, &plan, collection.as_deref(), call).await;
     };
+    let traffic = &parts.traffic;
+    traffic.offer(
+        call.operation,
+        call.head.uri.query(),
+        Some(question.clone()),
+    );
     let asking = (call.asker, &call.head);
     route::check_lookups(parts, snapshot, &plan, call.operation, asking, &question).await?;
     let role = plan.authority_role;

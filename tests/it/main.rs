@@ -36,6 +36,7 @@ mod oversize;
 mod passing;
 mod pgvector;
 mod pgvector_speed;
+mod portability;
 mod protocols;
 mod redis;
 mod shutdown;

@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["net"],
     &["store", "cache", "journal"],
     &["mode", "sync"],
-    &["shadow"],
+    &["shadow", "portability"],
     &["proxy"],
     &["admin"],
     &["app"],
