@@ -18,10 +18,13 @@ use crate::compare::{Answers, Class as Verdict, DEPTH, Difference, Histogram, Su
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{Class, Operation, PointKey};
 use crate::shadow::{Faced, FacedRow, Facing, Latencies, Payloads, Shadow, Shelf, Worst, rows};
+use crate::store::Statement;
 use crate::wire;
 
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Of one line of a plan.
+const PLAN_CHARS_MAX: usize = 300;
 /// Of the worst, where nobody says how many.
 const SHOWN: usize = 10;
 /// What may stand in a path as it is.
@@ -272,14 +275,18 @@ fn faced(of: &Facing, operation: Operation, shows: bool) -> Value {
         .zip(sides)
         .zip(of.kinds)
         .zip(of.status)
-        .zip(of.took);
-    let stores = stores.map(|((((name, role), kind), status), took)| {
-        let told = json!({
+        .zip(of.took)
+        .zip(&of.statements);
+    let stores = stores.map(|(((((name, role), kind), status), took), statements)| {
+        let mut told = json!({
             "store": role.as_str(),
             "kind": kind.as_str(),
             "status": status,
             "latency_ms": took.as_secs_f64() * 1e3,
         });
+        if let Some(statements) = statements {
+            told["sql"] = statements.iter().map(statement).collect();
+        }
         (name.to_owned(), told)
     });
     let question = |faced: &Faced| {
@@ -297,6 +304,18 @@ fn faced(of: &Facing, operation: Operation, shows: bool) -> Value {
         "questions": of.questions.iter().map(question).collect::<Vec<_>>(),
         "payloads": of.payloads.as_ref().map(payloads),
     })
+}
+
+fn statement(of: &Statement) -> Value {
+    json!({ "statement": of.text, "plan": of.plan.iter().map(|line| cut(line)).collect::<Vec<_>>() })
+}
+
+/// A vector that was asked with makes a line of a plan some kilobytes long.
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(PLAN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line.to_owned(),
+    }
 }
 
 async fn asked(request: Request<Incoming>) -> Result<Asked> {

@@ -32,6 +32,7 @@ impl Following {
             mirrors: mirrors.collect(),
             clock: clock.clone(),
             metrics: metrics.shadow.clone(),
+            in_flight: metrics.in_flight.clone(),
         };
         settings.secondary.as_ref()?;
         Some(Shadow::start(parts, tasks, stop))

@@ -46,6 +46,7 @@ impl Making<'_> {
 
     fn store(&self, of: &config::Store, role: Role) -> Result<Arc<dyn Store>> {
         let handles = self.metrics.store(role);
+        let version = || self.settings.qdrant_version.clone();
         let inner: Arc<dyn Store> = match of.kind {
             StoreKind::Qdrant => {
                 let upstream = self.upstream(of, handles.connections.clone())?;
@@ -56,13 +57,13 @@ impl Making<'_> {
             StoreKind::Embedded => {
                 let engine = Arc::new(Embedded::open(&self.settings.folder(role))?);
                 self.embedded.lock().push(Arc::clone(&engine));
-                Arc::new(Rest::new(engine, self.settings.qdrant_version.clone()))
+                Arc::new(Rest::trying(engine, version(), of.ef_search))
             }
             StoreKind::Pgvector => {
                 let settings = pgvector_settings(of, self.settings)?;
                 let engine = Arc::new(Pgvector::new(settings)?);
                 self.pgvector.lock().push((role, Arc::clone(&engine)));
-                Arc::new(Rest::new(engine, self.settings.qdrant_version.clone()))
+                Arc::new(Rest::trying(engine, version(), of.ef_search))
             }
         };
         let breaker = BreakerSettings {

@@ -164,6 +164,8 @@ pub struct Store {
     pub idle_connections_max: usize,
     /// Of PostgreSQL only.
     pub pool_size: usize,
+    /// Of stores of our own: how hard a search tries that does not say.
+    pub ef_search: Option<usize>,
     /// Failures in a row that open the breaker.
     pub breaker_failures: u32,
     /// How long the breaker stays open at first; it doubles up to `breaker_open_max`.

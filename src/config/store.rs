@@ -17,8 +17,9 @@ const QDRANT_GRPC: &str = "http://HOST:PORT or https://, 6334 where no port is g
 const POSTGRES: &str = "postgres://USER@HOST/DATABASE";
 
 /// Keys that only some kinds of store have.
-const OF_KINDS: [(&str, &[StoreKind]); 6] = [
+const OF_KINDS: [(&str, &[StoreKind]); 7] = [
     ("path", &[StoreKind::Embedded]),
+    ("ef_search", &[StoreKind::Embedded, StoreKind::Pgvector]),
     ("url", &[StoreKind::Qdrant, StoreKind::Pgvector]),
     ("grpc_url", &[StoreKind::Qdrant]),
     ("api_key", &[StoreKind::Qdrant]),
@@ -88,6 +89,7 @@ fn read(section: &mut Section<'_, '_>, kind: Option<StoreKind>) -> Store {
         idle_timeout: section.duration("idle_timeout", TIMEOUT),
         idle_connections_max: section.whole("idle_connections_max", "of connections", 0..=100_000),
         pool_size: section.whole("pool_size", "of connections", 1..=1_000),
+        ef_search: section.maybe_whole("ef_search", "of candidates", 1..=1_000),
         breaker_failures: section.whole("breaker_failures", "of failures", 1..=1_000_000),
         breaker_open: section.duration("breaker_open", TIMEOUT),
         breaker_open_max: section.duration("breaker_open_max", TIMEOUT),

@@ -16,6 +16,7 @@ use crate::compare::{Answers, Class, Difference, Hit, Order, Summary, Value};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::Uncompared;
 use crate::model::{Operation, PointKey, Role, StoreKind};
+use crate::store::Statement;
 
 /// What both stores said to one question now.
 pub struct Facing {
@@ -25,6 +26,8 @@ pub struct Facing {
     pub kinds: [StoreKind; 2],
     pub status: [u16; 2],
     pub took: [Duration; 2],
+    /// What a side that is in PostgreSQL asked of it.
+    pub statements: [Option<Vec<Statement>>; 2],
     /// The marks of the collection that wait.
     pub waiting: u64,
     pub questions: Vec<Faced>,
@@ -121,7 +124,9 @@ impl Shadow {
             one: answers.one.body.clone(),
             other: answers.other.body.clone(),
         });
+        let statements = pair.statements(&question).await;
         Ok(Facing {
+            statements,
             authority: role,
             kinds: pair.kinds(),
             status: [answers.one.status, answers.other.status],

@@ -7,6 +7,8 @@
 //!   answer is there, to put handles to the question and the answer into a queue. A full queue
 //!   drops, and counts. Nothing is copied, nothing is waited for, and nothing that happens
 //!   afterwards reaches the client or takes the store that it reads from away.
+//! - **In quiet moments.** A comparison begins when no client waits, or a moment later: with clients
+//!   all the time, fewer are made, and what finds no place is dropped.
 //! - **Bounded.** In reads and in bytes that wait, in reads that are compared at a time, in how
 //!   long a store may take, in what is kept of it all (`books`).
 //! - **Looked at again before it is called a fault** (`look`): a store is asked twice and more, the
@@ -37,10 +39,11 @@ use http::header::CONTENT_ENCODING;
 use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::metrics::{ShadowMetrics, Uncompared};
+use crate::metrics::{Gauge, ShadowMetrics, Uncompared};
 use crate::mode::{Plan, Router};
 use crate::model::{Class, Mode, Operation, Role};
 use crate::store::{PassAnswer, PassCall, Store};
@@ -59,6 +62,9 @@ pub use worst::{Payloads, Worst};
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What waits may be as long together.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// So long a comparison waits for a moment without clients, and so often it looks for one.
+const QUIET_WITHIN: Duration = Duration::from_millis(20);
+const QUIET_LOOK: Duration = Duration::from_millis(1);
 
 /// What shadow reads are made of.
 pub struct ShadowParts {
@@ -70,6 +76,8 @@ pub struct ShadowParts {
     pub mirrors: Vec<(Role, Arc<Mirror>)>,
     pub clock: Clock,
     pub metrics: ShadowMetrics,
+    /// Requests of clients that are under way.
+    pub in_flight: Gauge,
 }
 
 pub struct Shadow {
@@ -78,6 +86,7 @@ pub struct Shadow {
     mirrors: Vec<(Role, Arc<Mirror>)>,
     clock: Clock,
     metrics: ShadowMetrics,
+    in_flight: Gauge,
     queue: Sender<Read>,
     /// What waits in it.
     queued_bytes: Arc<AtomicUsize>,
@@ -135,6 +144,7 @@ impl Shadow {
             mirrors: parts.mirrors,
             clock: parts.clock,
             metrics: parts.metrics,
+            in_flight: parts.in_flight,
             queue,
             queued_bytes: Arc::default(),
             voice: Voice::default(),
@@ -218,11 +228,27 @@ impl Shadow {
                 let given_up = GivenUp(Some(Arc::clone(&own)));
                 tokio::select! {
                     () = stop.reached(Phase::Draining) => (),
-                    () = own.compare(read) => given_up.forget(),
+                    () = own.in_a_quiet_moment(read) => given_up.forget(),
                 }
                 drop(place);
             });
         }
+    }
+}
+
+impl Shadow {
+    async fn in_a_quiet_moment(&self, read: Read) {
+        quiet(&self.in_flight).await;
+        self.compare(read).await;
+    }
+}
+
+/// Waits until no client waits for an answer, though never for long: comparing is work for the same
+/// processors, and for the same stores.
+async fn quiet(in_flight: &Gauge) {
+    let until = Instant::now() + QUIET_WITHIN;
+    while in_flight.get() > 0 && Instant::now() < until {
+        tokio::time::sleep(QUIET_LOOK).await;
     }
 }
 
@@ -286,4 +312,26 @@ impl Drawn {
 /// Whether a lot with this chance is drawn.
 fn falls(chance: f64) -> bool {
     chance >= 1.0 || rand::random::<f64>() < chance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_comparison_waits_for_a_quiet_moment_and_not_for_long() {
+        let (gauge, began) = (Gauge::default(), Instant::now());
+        quiet(&gauge).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        gauge.inc();
+        quiet(&gauge).await;
+        assert!(began.elapsed() >= QUIET_WITHIN && began.elapsed() < QUIET_WITHIN * 2);
+        let (began, clients) = (Instant::now(), gauge.clone());
+        let ends = async {
+            tokio::time::sleep(QUIET_WITHIN / 2).await;
+            clients.dec();
+        };
+        tokio::join!(quiet(&gauge), ends);
+        assert!(began.elapsed() < QUIET_WITHIN);
+    }
 }

@@ -17,7 +17,7 @@ use crate::compare::{
 use crate::error::Result;
 use crate::metrics::Uncompared;
 use crate::model::{Marked, PointKey, StoreKind};
-use crate::store::Store;
+use crate::store::{Statement, Store, explained};
 use crate::sync::{Mirror, Peer, Said as Fetched, WHOLE_STORE};
 use crate::task::spawn_blocking;
 
@@ -95,6 +95,22 @@ impl Pair<'_> {
     async fn ask_authority(&self, question: &Question) -> Result<Said, Uncompared> {
         let silent = Uncompared::AuthoritySilent;
         ask(&**self.authority, question, self.patience, silent).await
+    }
+
+    /// What the sides that are in PostgreSQL ask of it for this question, which is put to them once
+    /// more. Nobody waits for it but the operator who wants to know.
+    pub(super) async fn statements(&self, question: &Question) -> [Option<Vec<Statement>>; 2] {
+        let one = async {
+            let is_there = self.authority.kind() == StoreKind::Pgvector;
+            let asked = is_there.then(|| explained(self.ask_authority(question)));
+            Some(asked?.await.1)
+        };
+        let other = async {
+            let is_there = self.follower.kind() == StoreKind::Pgvector;
+            let asked = is_there.then(|| explained(self.ask_follower(question)));
+            Some(asked?.await.1)
+        };
+        [one.await, other.await]
     }
 
     /// Without an exact answer a comparison knows less, and goes on.

@@ -8,6 +8,7 @@ mod check;
 mod declared;
 mod embedded;
 pub mod engine;
+mod explain;
 mod guarded;
 mod listed;
 mod outside;
@@ -30,6 +31,7 @@ use crate::net::Body;
 
 pub use breaker::BreakerSettings;
 pub use embedded::Embedded;
+pub use explain::{Statement, explained};
 pub use guarded::Guarded;
 pub use outside::Outside;
 pub use pgvector::control;

@@ -49,6 +49,12 @@ impl Lent {
         self.prepared.prepare(self, text).await
     }
 
+    /// A statement that is sent once.
+    pub(super) async fn prepare_unkept(&self, text: &str) -> Result<Statement, PgError> {
+        let client: &tokio_postgres::Client = self;
+        client.prepare(text).await
+    }
+
     /// What comes while it is still worth waiting: the server's own limit has passed by then.
     pub(super) async fn within<T>(
         &self,

@@ -16,10 +16,12 @@ use super::catalog::{Known, VectorKind, VectorTable};
 use super::filter_sql::Params;
 use super::link::Fault;
 use super::pool::{Pool, one_row};
+use super::query::reader;
 use super::vectors::{self, Space};
 use super::{ids, index, link, payload};
 use crate::error::Result;
 use crate::store::engine::{Condition, Health};
+use crate::store::explain;
 
 /// From here on a count is slow,
 const COUNT_SLOW: Duration = Duration::from_millis(250);
@@ -202,6 +204,12 @@ pub(super) async fn retrieve(
         known.points_table(),
         shape.joins()
     );
+    if explain::is_wanted() {
+        let client = pool.lend().await?;
+        let planned = reader::plan(&client, &sql, &params).await;
+        client.back(&planned);
+        planned?;
+    }
     let rows = pool.query("read points", &sql, &params.refs()).await?;
     // Nothing is amiss while no point is found that would have to show it.
     if let Some(name) = shape.unknown.as_ref().filter(|_| !rows.is_empty()) {

@@ -28,6 +28,8 @@ pub(crate) struct Served {
     pub(crate) engine: Arc<dyn Engine>,
     /// The Qdrant whose behaviour this is.
     pub(crate) qdrant_version: String,
+    /// How hard a search tries that does not say; the engine's own measure where there is none.
+    pub(super) ef_search: Option<usize>,
     /// How fast collections with limits have been used of late.
     pub(super) rates: Rates,
     /// How full collections with limits were when last looked at.
@@ -41,10 +43,15 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) fn new(engine: Arc<dyn Engine>, qdrant_version: String) -> Self {
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        qdrant_version: String,
+        ef_search: Option<usize>,
+    ) -> Self {
         Self {
             engine,
             qdrant_version,
+            ef_search,
             rates: Rates::default(),
             fullness: Fullness::default(),
             changes: tokio::sync::Mutex::default(),

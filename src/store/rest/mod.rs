@@ -60,8 +60,17 @@ pub struct Rest {
 
 impl Rest {
     pub fn new(engine: Arc<dyn Engine>, qdrant_version: String) -> Self {
+        Self::trying(engine, qdrant_version, None)
+    }
+
+    /// Searches that name no `hnsw_ef` try so hard.
+    pub fn trying(
+        engine: Arc<dyn Engine>,
+        qdrant_version: String,
+        ef_search: Option<usize>,
+    ) -> Self {
         Self {
-            served: Arc::new(Served::new(engine, qdrant_version)),
+            served: Arc::new(Served::new(engine, qdrant_version, ef_search)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use qdrant_edge::{
     Distance, Filter, Mmr, NamedQuery, Prefetch, QueryEnum, QueryRequest, ScoredPoint,
-    ScoringQuery, VectorInternal, VectorStructInternal, WithVector,
+    ScoringQuery, SearchParams, VectorInternal, VectorStructInternal, WithVector,
 };
 
 use super::context::Served;
@@ -24,14 +24,28 @@ const BATCH_PARALLEL: usize = 4;
 pub(super) async fn rank(
     served: &Served,
     collection: &Collection,
-    request: QueryRequest,
+    mut request: QueryRequest,
 ) -> Result<Vec<ScoredPoint>> {
+    if let Some(ef_search) = served.ef_search {
+        try_so_hard(&mut request.params, &mut request.prefetches, ef_search);
+    }
     strict::spend_reads(served, collection, cost(&request))?;
     if let Some(ScoringQuery::Mmr(mmr)) = &request.query {
         let mmr = mmr.clone();
         return by_novelty(served, collection, request, mmr).await;
     }
     served.engine.query(&collection.name, request).await
+}
+
+/// Where nothing is said of it, at whatever depth. Prefetches are no deeper than a body may be.
+fn try_so_hard(params: &mut Option<SearchParams>, below: &mut [Prefetch], ef_search: usize) {
+    params
+        .get_or_insert_default()
+        .hnsw_ef
+        .get_or_insert(ef_search);
+    for prefetch in below {
+        try_so_hard(&mut prefetch.params, &mut prefetch.prefetches, ef_search);
+    }
 }
 
 /// The nearest, reranked by novelty.

@@ -1,6 +1,7 @@
 //! Reads that run at the follower too: that clients notice nothing of it, and what is shown of it.
 
 mod faults;
+mod plans;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use deadpool_postgres::tokio_postgres::{Row, RowStream};
 use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
 
+use crate::store::explain;
 use crate::store::pgvector::ann::Effort;
 use crate::store::pgvector::filter_sql::Params;
 use crate::store::pgvector::lent::Lent;
@@ -94,6 +95,10 @@ impl<'c> Reader<'c> {
         params: &Params,
     ) -> Result<Rows<'_>, Fault> {
         let undone = |error| Fault::undone(doing, error);
+        if explain::is_wanted() {
+            // In a box of its own: next to nobody asks.
+            Box::pin(plan(self.client, text, params)).await?;
+        }
         let prepared = async { self.client.prepare(text).await.map_err(undone) };
         let statement = self.client.within(prepared).await?;
         let values = params.values();
@@ -121,6 +126,29 @@ impl<'c> Reader<'c> {
         }
         Ok(all)
     }
+}
+
+/// Tells whoever wants to know how a statement is going to be carried out, on the connection and with
+/// the settings that it is sent with. It is planned for its values; PostgreSQL may later have one plan
+/// for all.
+pub(in crate::store::pgvector) async fn plan(
+    client: &Lent,
+    text: &str,
+    params: &Params,
+) -> Result<(), Fault> {
+    let undone = |error| Fault::undone("explain a statement", error);
+    let asked = async {
+        let statement = client.prepare_unkept(&format!("explain {text}")).await;
+        let (statement, values) = (statement.map_err(undone)?, params.refs());
+        client.query(&statement, &values).await.map_err(undone)
+    };
+    let rows = client.within(asked).await?;
+    let line = |row: &Row| row.try_get::<_, String>(0).map_err(undone);
+    explain::tell(explain::Statement {
+        text: text.to_owned(),
+        plan: rows.iter().map(line).collect::<Result<_, _>>()?,
+    });
+    Ok(())
 }
 
 /// The rows of one statement that are still to come.
