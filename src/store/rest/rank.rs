@@ -224,3 +224,34 @@ fn rows(vector: &VectorInternal) -> usize {
             .unwrap_or(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_that_say_how_hard_they_try_are_left_alone() {
+        let part = |params| Prefetch {
+            prefetches: vec![],
+            query: None,
+            limit: 5,
+            params,
+            filter: None,
+            score_threshold: None,
+        };
+        let said = SearchParams {
+            hnsw_ef: Some(64),
+            ..SearchParams::default()
+        };
+        let mut outer = part(None);
+        outer.prefetches = vec![part(Some(said))];
+        let (mut params, mut below) = (None, [outer]);
+        try_so_hard(&mut params, &mut below, 4);
+        let [outer] = &below;
+        let ef = |params: &Option<SearchParams>| params.as_ref().and_then(|of| of.hnsw_ef);
+        let inner = outer.prefetches.first().unwrap();
+        assert_eq!(ef(&params), Some(4));
+        assert_eq!(ef(&outer.params), Some(4));
+        assert_eq!(ef(&inner.params), Some(64));
+    }
+}
