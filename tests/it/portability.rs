@@ -28,9 +28,10 @@ fn listening(data: &Folder, store: &str) -> String {
 
 async fn put(sidecar: &Sidecar, row: &Row) -> Answer {
     let ask = Ask::new(row.method, &row.target);
-    let ask = match &row.body {
-        Value::Null => ask,
-        body => ask.json(body),
+    let ask = if row.body.is_null() {
+        ask
+    } else {
+        ask.json(&row.body)
     };
     sidecar.ask(&ask).await
 }
