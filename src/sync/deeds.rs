@@ -12,7 +12,9 @@ use tracing::{info, warn};
 use super::direction::Direction;
 use super::ledger::Told;
 use super::schema::{self, Brought};
+use super::sweep::NEVER_COMPARED;
 use crate::error::Result;
+use crate::model::SweepDue;
 
 /// Which collections of the follower are ours. Durable.
 pub trait Deeds: Send + Sync {
@@ -47,24 +49,38 @@ impl Direction {
     pub(super) async fn bring_along(&self, collection: &str) -> Result<Option<Box<str>>> {
         let there = schema::describe(&self.follower, collection).await?;
         let here = schema::describe(&self.authority, collection).await?;
-        let has_points = |of: &Value| of["points_count"].as_u64() != Some(0);
-        // Known before it is brought: whoever brings it may not come to say so afterwards.
-        let reason = match (&here, &there) {
-            (Some(here), None) if has_points(here) => Some("it was not at the follower"),
-            // It may be another one of the same name and the same vectors.
-            (Some(here), Some(there))
-                if (has_points(here) || has_points(there))
-                    && !self.deeds.are_paired(collection).await? =>
-            {
-                Some("the follower had one of its name")
-            }
-            _ => None,
+        let Some(here) = here else {
+            return self.bring_to_sweep(collection).await;
         };
-        if let Some(reason) = reason {
-            // Only what is marked would come, and there may be more.
-            self.ledger.want_sweep(Some(collection), reason).await?;
+        let has_points = |of: &Value| of["points_count"].as_u64() != Some(0);
+        let Some(there) = there else {
+            if has_points(&here) {
+                // Only what is marked would come, and there may be more. Known before it is made:
+                // whoever makes it may not come to say so afterwards.
+                let reason = "it was not at the follower";
+                self.ledger.want_sweep(Some(collection), reason).await?;
+            }
+            return self.bring_to_sweep(collection).await;
+        };
+        let is_known = self.deeds.are_paired(collection).await?;
+        let why = self.bring_to_sweep(collection).await?;
+        if !is_known && why.is_none() && (has_points(&here) || has_points(&there)) {
+            // It may be another one of the same name and the same vectors.
+            self.is_to_be_compared(collection).await?;
         }
-        self.bring_to_sweep(collection).await
+        Ok(why)
+    }
+
+    /// What is compared is made equal, and what only the follower has is deleted: with many points
+    /// it is begun when somebody says so.
+    async fn is_to_be_compared(&self, collection: &str) -> Result<()> {
+        let dues = self.ledger.sweeps().await?;
+        let is_due = |due: &SweepDue| due.collection.as_deref().is_none_or(|of| of == collection);
+        if dues.iter().any(is_due) {
+            return Ok(());
+        }
+        let reason = format!("{NEVER_COMPARED}, and the follower had one of its name");
+        self.ledger.want_sweep(Some(collection), &reason).await
     }
 
     /// The same, for whoever compares it next.

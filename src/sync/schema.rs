@@ -59,10 +59,15 @@ pub(super) async fn bring(
     let Some(wanted) = describe(authority, collection).await? else {
         return Ok(Brought::Gone);
     };
-    if is_alias(follower, collection).await?
-        && let Brought::Blocked(why) = aliases(authority, follower, follows).await?
-    {
-        return Ok(Brought::Blocked(why));
+    if is_alias(follower, collection).await? {
+        if let Brought::Blocked(why) = aliases(authority, follower, follows).await? {
+            return Ok(Brought::Blocked(why));
+        }
+        if is_alias(follower, collection).await? {
+            let why = "the follower has an alias of this name, and what it leads to does not follow: \
+                       delete the alias there";
+            return Ok(Brought::Blocked(why.into()));
+        }
     }
     let mut there = describe(follower, collection).await?;
     if there.is_none() {

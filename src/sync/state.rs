@@ -1,5 +1,7 @@
 //! How a direction is doing, for whoever asks.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -52,7 +54,26 @@ pub(super) struct State {
     sweeping: Mutex<Option<Sweeping>>,
     /// Sweeps of which not everything that they marked is known to be applied.
     swept: Mutex<Vec<Swept>>,
+    /// Sweeps that failed, and are left alone for a while.
+    resting: Mutex<Vec<Resting>>,
 }
+
+struct Resting {
+    collection: Option<Box<str>>,
+    /// One that is asked for anew has another.
+    token: u64,
+    pause: Duration,
+    until: Instant,
+}
+
+impl Resting {
+    fn is_of(&self, due: &SweepDue) -> bool {
+        self.collection == due.collection && self.token == due.token
+    }
+}
+
+/// For how long a sweep that failed is left alone: at first, and at most.
+const REST: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 impl State {
     /// Whether this is news.
@@ -110,6 +131,32 @@ impl State {
 
     pub(super) fn sweeping(&self) -> Option<Sweeping> {
         self.sweeping.lock().clone()
+    }
+
+    /// It could not be made: it holds up no other, and is tried again after a while, which grows.
+    pub(super) fn sweep_failed(&self, due: &SweepDue, now: Instant) {
+        let mut resting = self.resting.lock();
+        let known = resting.iter_mut().find(|of| of.is_of(due));
+        if let Some(known) = known {
+            known.pause = (known.pause * 2).min(REST.1);
+            known.until = now + known.pause;
+            return;
+        }
+        resting.retain(|of| of.collection != due.collection);
+        resting.push(Resting {
+            collection: due.collection.clone(),
+            token: due.token,
+            pause: REST.0,
+            until: now + REST.0,
+        });
+    }
+
+    /// Takes out those that rest.
+    pub(super) fn leave_resting(&self, dues: &mut Vec<SweepDue>) {
+        let now = Instant::now();
+        let mut resting = self.resting.lock();
+        resting.retain(|of| dues.iter().any(|due| of.is_of(due)));
+        dues.retain(|due| !resting.iter().any(|of| of.is_of(due) && of.until > now));
     }
 
     /// The last of each collection.

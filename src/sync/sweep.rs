@@ -105,6 +105,7 @@ impl Direction {
         let follows_rest = (self.follows)(ANY_OTHER);
         let mut dues = self.sweeps().await?;
         dues.retain(|due| self.ledger.may_be_swept(due));
+        self.state.leave_resting(&mut dues);
         let all_wait = dues.iter().any(|due| due.collection.is_none());
         let now = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
         for due in &dues {
@@ -119,7 +120,10 @@ impl Direction {
                 // What is followed may be something else by now.
                 return Ok(());
             }
-            self.carry_out(due, &names).await?;
+            if let Err(error) = self.carry_out(due, &names).await {
+                self.state.sweep_failed(due, Instant::now());
+                return Err(error);
+            }
             for done in &dues {
                 match (&due.collection, &done.collection) {
                     (None, None) if !follows_rest => self.owe_rest(done).await?,
@@ -150,10 +154,13 @@ impl Direction {
         }
         let mut points = 0;
         for collection in self.swept_collections(due).await? {
-            let description = schema::describe(&self.authority, &collection).await?;
-            points += description.unwrap_or_default()["points_count"]
-                .as_u64()
-                .unwrap_or(0);
+            // What the follower has beyond the authority's is deleted by it.
+            for peer in [&self.authority, &self.follower] {
+                let description = schema::describe(peer, &collection).await?;
+                points += description.unwrap_or_default()["points_count"]
+                    .as_u64()
+                    .unwrap_or(0);
+            }
         }
         Ok(points <= UNASKED_POINTS_MAX)
     }

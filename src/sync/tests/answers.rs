@@ -206,6 +206,8 @@ async fn only_what_a_store_says_to_be_absent_in_its_own_words_is_absent() {
                 ledger.forget().await.unwrap();
             }
             odd.is_whole(&when).await;
+            // By itself it would rest for a while.
+            ledger.want_sweep(None, "a test").await.unwrap();
             direction.sweep_once().await.unwrap();
             assert_eq!(ledger.sweeps().await.unwrap(), vec![], "{when}");
         }

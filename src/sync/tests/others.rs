@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{COSINE, World, ids, point};
 use crate::model::Subject;
+use crate::sync::Ledger as _;
 
 const PUT: &str = "PUT /collections/c/points?wait=true";
 
@@ -75,4 +76,68 @@ async fn aliases(world: &World) -> Value {
     all.sort_by_key(|of| of["alias_name"].to_string());
     let pair = |of: &&Value| json!([of["alias_name"], of["collection_name"]]);
     all.iter().map(pair).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_through_an_alias_to_what_does_not_follow() {
+    let world = World::new("through");
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    world.modes.unfollowed.lock().insert("own".to_owned());
+    world.follower("PUT /collections/own", config.clone()).await;
+    let theirs = json!({"points": [point(1, [1.0, 0.0], json!({"theirs": true}))]});
+    let put = "PUT /collections/own/points?wait=true";
+    world.follower(put, theirs).await;
+    let alias =
+        json!({"actions": [{"create_alias": {"alias_name": "c", "collection_name": "own"}}]});
+    world.follower("POST /collections/aliases", alias).await;
+    world.authority("PUT /collections/c", config).await;
+    world
+        .authority(
+            "PUT /collections/c/index?wait=true",
+            json!({"field_name": "n", "field_schema": "integer"}),
+        )
+        .await;
+    let ours = json!({"points": [point(2, [0.0, 1.0], json!({}))]});
+    world.authority(PUT, ours).await;
+    world.ledger.put("c", &[Subject::Schema]);
+    world.ledger.put("c", &ids([2]));
+    for _ in 0..5 {
+        world.direction.round().await.unwrap();
+    }
+    world.ledger.want_sweep(Some("c"), "a test").await.unwrap();
+    world.direction.sweep_once().await.unwrap_err();
+
+    let there = world.follower_points().await;
+    assert_eq!(there.as_array().unwrap().len(), 1, "{there}");
+    assert_eq!(there[0]["id"], 1);
+    let own = world.follower("GET /collections/own", Value::Null).await;
+    assert_eq!(own["payload_schema"], json!({}));
+    let blocked = world.direction.report().await.unwrap().blocked;
+    assert!(blocked[0].reason.contains("alias"), "{blocked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_cannot_be_made_holds_up_no_other() {
+    let world = World::new("stuck");
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    let other = json!({"vectors": {"a": {"size": 3, "distance": "Dot"}}});
+    world.follower("PUT /collections/a", other).await;
+    for name in ["a", "c"] {
+        let path = format!("PUT /collections/{name}");
+        world.authority(&path, config.clone()).await;
+    }
+    let ours = json!({"points": [point(2, [0.0, 1.0], json!({}))]});
+    world.authority(PUT, ours).await;
+    for name in ["a", "c"] {
+        world.ledger.want_sweep(Some(name), "a test").await.unwrap();
+    }
+    world.direction.sweep_once().await.unwrap_err();
+    world.direction.sweep_once().await.unwrap();
+    world.drained().await;
+    assert_eq!(world.follower_points().await.as_array().unwrap().len(), 1);
+    let left = world.ledger.sweeps.lock().clone();
+    assert_eq!(left.len(), 1, "{left:?}");
+    // Asked for anew it is tried at once.
+    world.ledger.want_sweep(Some("a"), "again").await.unwrap();
+    world.direction.sweep_once().await.unwrap_err();
 }
