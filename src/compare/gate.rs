@@ -142,7 +142,7 @@ pub(super) fn of_rows(summary: &Summary, limits: &Limits) -> [Row; 2] {
 }
 
 /// How much of what is right the other store finds.
-pub(super) fn of_recall(summary: &Summary, limits: &Limits) -> [Row; 3] {
+fn of_recall(summary: &Summary, limits: &Limits) -> [Row; 3] {
     let recall = |of: fn(&Spread) -> f64| summary.recall.as_ref().map(of);
     let (mean, median) = (recall(|told| told.mean), recall(|told| told.median));
     [

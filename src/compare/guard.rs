@@ -2,15 +2,14 @@
 //!
 //! The gate, looked at from behind: what was not measured is no reason to go back, and neither is
 //! what was measured too seldom to say anything. The store that is read is the new one here, the
-//! other is the old one.
+//! other is the old one. So how much the other store finds of the read store's exact answer is not
+//! asked here: that is the recall of the store that would be gone back to.
 
 use std::time::Duration;
 
-use super::gate::{Limits, Row, of_recall, of_rows, percent};
+use super::gate::{Limits, Row, of_rows, percent};
 use super::window::Summary;
 
-/// Exact answers that recall is judged by. They are asked for seldom.
-const RECALLS_MIN: u64 = 20;
 /// Latencies that a p99 is judged by: the slowest one of fewer would be it.
 const LATENCIES_MIN: u64 = 100;
 /// A store that is faster than this counts as taking so long: three times next to nothing is no
@@ -49,10 +48,6 @@ pub fn breaches(seen: &Watched<'_>, budgets: &Budgets) -> Vec<Row> {
     let limits = &budgets.agreement;
     if let Some(summary) = seen.summary.filter(|of| of.queries >= budgets.queries_min) {
         rows.extend(of_rows(summary, limits));
-        let recalls = summary.recall.as_ref().map_or(0, |of| of.count);
-        if recalls >= RECALLS_MIN {
-            rows.extend(of_recall(summary, limits));
-        }
     }
     if seen.reads >= budgets.queries_min.max(1) {
         let share = seen.failed as f64 / seen.reads as f64;
@@ -103,12 +98,6 @@ mod tests {
         summary.queries = 50;
         summary.top1 = Some(0.80);
         summary.overlap = Some(0.70);
-        summary.recall = Some(Spread {
-            count: 20,
-            mean: 0.85,
-            median: 0.90,
-            p5: 0.60,
-        });
         summary
     }
 
@@ -131,10 +120,19 @@ mod tests {
         assert_eq!(agreeing(|_| ()), [""; 0]);
         assert_eq!(agreeing(|of| of.top1 = Some(0.79)), ["top-1 match"]);
         assert_eq!(agreeing(|of| of.overlap = Some(0.69)), ["overlap@10"]);
-        let mean = |of: &mut Summary| of.recall.as_mut().unwrap().mean = 0.84;
-        assert_eq!(agreeing(mean), ["recall@10 mean"]);
-        let p5 = |of: &mut Summary| of.recall.as_mut().unwrap().p5 = 0.59;
-        assert_eq!(agreeing(p5), ["recall@10 p5"]);
+    }
+
+    #[test]
+    fn the_recall_of_the_store_that_was_left_is_no_reason_to_go_back_to_it() {
+        let found_nothing = |of: &mut Summary| {
+            of.recall = Some(Spread {
+                count: 1000,
+                mean: 0.0,
+                median: 0.0,
+                p5: 0.0,
+            });
+        };
+        assert_eq!(agreeing(found_nothing), [""; 0]);
     }
 
     #[test]
@@ -142,12 +140,6 @@ mod tests {
         assert_eq!(missed(&Watched::default()), [""; 0]);
         let few = |of: &mut Summary| (of.queries, of.top1, of.overlap) = (49, Some(0.0), Some(0.0));
         assert_eq!(agreeing(few), [""; 0]);
-        let seldom = |of: &mut Summary| {
-            let recall = of.recall.as_mut().unwrap();
-            (recall.count, recall.mean) = (19, 0.0);
-        };
-        assert_eq!(agreeing(seldom), [""; 0]);
-        assert_eq!(agreeing(|of| of.recall = None), [""; 0]);
         let failing = Watched {
             reads: 49,
             failed: 49,
