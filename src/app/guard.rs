@@ -182,6 +182,8 @@ fn told(scope: &Scope, snapshot: &Snapshot, lately: &Lately, budgets: &Budgets) 
             summary: Some(&of.summary),
             p99: of.p99,
             timed: of.timed,
+            asked: of.asked,
+            unanswered: of.unanswered,
             ..Watched::default()
         };
         for row in breaches(&seen, budgets) {

@@ -150,6 +150,17 @@ impl Apart {
 }
 
 impl Difference {
+    /// Whether the other store answered with something else than a result.
+    pub fn is_refused_by_other(&self) -> bool {
+        match &self.answers {
+            Answers::Failed { other, .. } => *other != Outcome::Answered,
+            Answers::Points(_)
+            | Answers::Groups(_)
+            | Answers::Number { .. }
+            | Answers::Facet(_) => false,
+        }
+    }
+
     pub(super) fn new(index: usize, asked: Asked, answers: Answers) -> Self {
         Self {
             index,

@@ -3,7 +3,8 @@
 //! The gate, looked at from behind: what was not measured is no reason to go back, and neither is
 //! what was measured too seldom to say anything. The store that is read is the new one here, the
 //! other is the old one. So how much the other store finds of the read store's exact answer is not
-//! asked here: that is the recall of the store that would be gone back to.
+//! asked here: that is the recall of the store that would be gone back to. And where the other store
+//! itself often has no answer, nothing is held against it: its figures are those of its best moments.
 
 use std::time::Duration;
 
@@ -40,13 +41,25 @@ pub struct Watched<'w> {
     /// The p99 of the read store and of the other one, and of how many reads.
     pub p99: [Duration; 2],
     pub timed: u64,
+    /// Reads that the other store was asked too, and those that it refused or was silent about.
+    pub asked: u64,
+    pub unanswered: u64,
+}
+
+impl Watched<'_> {
+    /// Whether there is enough of the other store to hold the read store against.
+    fn has_other(&self, budgets: &Budgets) -> bool {
+        self.unanswered as f64 <= self.asked as f64 * budgets.errors_max
+    }
 }
 
 /// The rows that do not hold.
 pub fn breaches(seen: &Watched<'_>, budgets: &Budgets) -> Vec<Row> {
     let mut rows = Vec::new();
     let limits = &budgets.agreement;
-    if let Some(summary) = seen.summary.filter(|of| of.queries >= budgets.queries_min) {
+    let has_other = seen.has_other(budgets);
+    let summary = seen.summary.filter(|_| has_other);
+    if let Some(summary) = summary.filter(|of| of.queries >= budgets.queries_min) {
         rows.extend(of_rows(summary, limits));
     }
     if seen.reads >= budgets.queries_min.max(1) {
@@ -58,7 +71,7 @@ pub fn breaches(seen: &Watched<'_>, budgets: &Budgets) -> Vec<Row> {
             ..row
         });
     }
-    if seen.timed >= budgets.queries_min.max(LATENCIES_MIN) {
+    if has_other && seen.timed >= budgets.queries_min.max(LATENCIES_MIN) {
         let [own, other] = seen.p99;
         let most = other.max(NOTICED).mul_f64(budgets.latency_max);
         rows.push(Row {
@@ -160,6 +173,24 @@ mod tests {
         let rows = breaches(&seen(3), &budgets());
         let told: Vec<_> = rows.iter().map(|row| (&*row.needed, &*row.found)).collect();
         assert_eq!(told, [("at most 1%", "1.50%")]);
+    }
+
+    #[test]
+    fn nothing_is_held_against_a_store_that_often_has_no_answer() {
+        let mut summary = summary();
+        summary.top1 = Some(0.0);
+        let seen = |unanswered| Watched {
+            summary: Some(&summary),
+            reads: 200,
+            failed: 200,
+            p99: [30, 1].map(Duration::from_millis),
+            timed: 200,
+            asked: 200,
+            unanswered,
+        };
+        let all = ["top-1 match", "reads that fail", "p99"];
+        assert_eq!(missed(&seen(2)), all);
+        assert_eq!(missed(&seen(3)), ["reads that fail"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::books::Entry;
 use super::round::{Answers, Judged, Pair};
 use super::side::Said;
 use super::unpack::unpacked;
+use super::watch::Watch;
 use super::worst::Payloads;
 use super::{Read, Shadow, falls};
 use crate::compare::{Class, DEPTH};
@@ -48,6 +49,11 @@ impl Shadow {
         if let Err(reason) = self.look(&read, mirror, &real).await {
             debug!(collection = %real, reason = reason.as_str(), "a read was not compared");
             self.metrics.skipped(reason);
+            if let Some(watch) = self.watch(read.role)
+                && reason == Uncompared::FollowerSilent
+            {
+                watch.unanswered(&real);
+            }
             self.books.skipped(&real, read.role, reason);
         }
     }
@@ -56,6 +62,12 @@ impl Shadow {
         let mut mirrors = self.mirrors.iter();
         let found = mirrors.find(|(role, _)| *role == authority);
         found.map(|(_, mirror)| &**mirror)
+    }
+
+    /// Where the secondary is the authority and is followed, it is `cutover`.
+    fn watch(&self, authority: Role) -> Option<&Watch> {
+        let watch = self.watch.as_ref();
+        watch.filter(|_| authority == Role::Secondary)
     }
 
     /// Whether reads of the collection are still to be compared with this store's follower.
@@ -205,11 +217,13 @@ impl Shadow {
             one: answers.one.body.clone(),
             other: answers.other.body.clone(),
         });
-        // Where the secondary is the authority and is followed, it is `cutover`.
-        let watch = self.watch.as_ref().filter(|_| read.role == Role::Secondary);
-        if let Some(watch) = watch {
-            watch.compared(pair.real, judged.iter().filter_map(|of| of.sample));
-            watch.took(pair.real, took);
+        if let Some(watch) = self.watch(read.role) {
+            // Whose fault it is that there is nothing to compare is not the read store's.
+            if judged.iter().any(|of| of.seen.is_refused_by_other()) {
+                watch.unanswered(pair.real);
+            } else {
+                watch.compared(pair.real, judged.iter().filter_map(|of| of.sample), took);
+            }
         }
         for of in judged {
             self.metrics.compared(of.class.as_str());

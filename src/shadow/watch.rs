@@ -46,6 +46,8 @@ struct Part {
 
 struct Compared {
     window: Window,
+    /// Whether the other store answered.
+    asked: VecDeque<Part>,
     /// Of the read store and of the other.
     took: VecDeque<(Instant, [Duration; 2])>,
 }
@@ -63,6 +65,9 @@ pub struct LatelyOf {
     /// Of the read store and of the other, and of how many reads.
     pub p99: [Duration; 2],
     pub timed: u64,
+    /// Reads that the other store was asked too, and those that it refused or was silent about.
+    pub asked: u64,
+    pub unanswered: u64,
 }
 
 impl Lately {
@@ -93,19 +98,7 @@ impl Watch {
         if !kept.tallies.contains_key(&scope) && kept.tallies.len() >= SCOPES_MAX {
             return;
         }
-        let parts = kept.tallies.entry(scope).or_default();
-        if parts.back().is_none_or(|part| part.number != number) {
-            parts.push_back(Part {
-                number,
-                reads: 0,
-                failed: 0,
-            });
-            parts.retain(|part| part.number + u128::from(PARTS) >= number);
-        }
-        if let Some(part) = parts.back_mut() {
-            part.reads += 1;
-            part.failed += u64::from(failed);
-        }
+        count(kept.tallies.entry(scope).or_default(), number, failed);
     }
 
     fn number(&self, kept: &Kept) -> u128 {
@@ -113,16 +106,18 @@ impl Watch {
         kept.since.elapsed().as_nanos() / width.as_nanos()
     }
 
-    pub(super) fn compared(&self, collection: &str, samples: impl Iterator<Item = Sample>) {
-        self.with(collection, |since, of| {
+    /// The other store answered too.
+    pub(super) fn compared(
+        &self,
+        collection: &str,
+        samples: impl Iterator<Item = Sample>,
+        took: [Duration; 2],
+    ) {
+        self.with(collection, |since, number, of| {
+            count(&mut of.asked, number, false);
             for sample in samples {
                 of.window.add(since.elapsed(), sample);
             }
-        });
-    }
-
-    pub(super) fn took(&self, collection: &str, took: [Duration; 2]) {
-        self.with(collection, |_, of| {
             if of.took.len() >= LATENCIES {
                 of.took.pop_front();
             }
@@ -130,8 +125,16 @@ impl Watch {
         });
     }
 
-    fn with(&self, collection: &str, work: impl FnOnce(Instant, &mut Compared)) {
+    /// The other store refused, or said nothing: there is nothing to hold the answer against.
+    pub(super) fn unanswered(&self, collection: &str) {
+        self.with(collection, |_, number, of| {
+            count(&mut of.asked, number, true);
+        });
+    }
+
+    fn with(&self, collection: &str, work: impl FnOnce(Instant, u128, &mut Compared)) {
         let mut kept = self.kept.lock();
+        let number = self.number(&kept);
         let all = &mut kept.collections;
         if !all.contains_key(collection) && all.len() >= COLLECTIONS_MAX {
             return;
@@ -139,37 +142,36 @@ impl Watch {
         if !all.contains_key(collection) {
             let new = Compared {
                 window: Window::new(self.span),
+                asked: VecDeque::new(),
                 took: VecDeque::new(),
             };
             all.insert(collection.into(), new);
         }
         let since = kept.since;
         if let Some(of) = kept.collections.get_mut(collection) {
-            work(since, of);
+            work(since, number, of);
         }
     }
 
     fn lately(&self) -> Lately {
         let kept = self.kept.lock();
         let (now, number) = (kept.since.elapsed(), self.number(&kept));
-        let tallies = kept.tallies.iter().map(|(scope, parts)| {
-            let parts = parts
-                .iter()
-                .filter(|part| part.number + u128::from(PARTS) >= number);
-            let tally = parts.fold((0, 0), |(reads, failed), part| {
-                (reads + part.reads, failed + part.failed)
-            });
-            (scope.as_ref().map(Arc::clone), tally)
-        });
+        let tallies = kept
+            .tallies
+            .iter()
+            .map(|(scope, parts)| (scope.as_ref().map(Arc::clone), tally(parts, number)));
         let collections = kept.collections.iter().map(|(name, of)| {
             let took = of.took.iter().filter(|(at, _)| at.elapsed() <= self.span);
             let (own, other): (Vec<_>, Vec<_>) =
                 took.map(|(_, [own, other])| (*own, *other)).unzip();
+            let (asked, unanswered) = tally(&of.asked, number);
             LatelyOf {
                 collection: name.clone(),
                 summary: of.window.summary(now),
                 timed: u64::try_from(own.len()).unwrap_or(u64::MAX),
                 p99: [p99(own), p99(other)],
+                asked,
+                unanswered,
             }
         });
         Lately {
@@ -187,6 +189,32 @@ impl Kept {
             collections: HashMap::new(),
         }
     }
+}
+
+fn count(parts: &mut VecDeque<Part>, number: u128, failed: bool) {
+    if parts.back().is_none_or(|part| part.number != number) {
+        parts.push_back(Part {
+            number,
+            reads: 0,
+            failed: 0,
+        });
+        parts.retain(|part| is_within(part, number));
+    }
+    if let Some(part) = parts.back_mut() {
+        part.reads += 1;
+        part.failed += u64::from(failed);
+    }
+}
+
+fn tally(parts: &VecDeque<Part>, number: u128) -> (u64, u64) {
+    let parts = parts.iter().filter(|part| is_within(part, number));
+    parts.fold((0, 0), |(reads, failed), part| {
+        (reads + part.reads, failed + part.failed)
+    })
+}
+
+fn is_within(part: &Part, number: u128) -> bool {
+    part.number + u128::from(PARTS) >= number
 }
 
 /// What 99 in a hundred stay within.
@@ -256,15 +284,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn latencies_of_the_time_make_the_p99_of_each_side() {
         let watch = Watch::new(SPAN);
-        watch.took("docs", [Duration::from_secs(9); 2]);
+        watch.compared("docs", std::iter::empty(), [Duration::from_secs(9); 2]);
+        watch.unanswered("docs");
         tokio::time::advance(SPAN * 2).await;
         for ms in 1..=100 {
             let own = Duration::from_millis(ms);
-            watch.took("docs", [own, own * 2]);
+            watch.compared("docs", std::iter::empty(), [own, own * 2]);
         }
+        watch.unanswered("docs");
         let lately = watch.lately();
         let of = lately.collections.first().unwrap();
         let expected = [99, 198].map(Duration::from_millis);
         assert_eq!((of.timed, of.p99), (100, expected));
+        assert_eq!((of.asked, of.unanswered), (101, 1));
     }
 }
