@@ -128,6 +128,7 @@ async fn wish(request: Request<Incoming>) -> Result<Wish> {
         why: asked.why,
         is_forced: asked.force,
         gone: asked.gone,
+        only_at: None,
     })
 }
 

@@ -2,14 +2,16 @@
 //!
 //! It looks every so often at what was read lately. What is missed at two looks in a row is asked
 //! to be undone as a person would ask: by a change to `dual_read`, with its checks and its fence,
-//! under the name of the guard and with what was seen for its reason. A change that is refused is
-//! asked for again at the next look. Nothing here ever goes forwards, and what was seen before the
+//! under the name of the guard and with what was seen for its reason, and only while the modes are
+//! those that were judged. A change that is refused is asked for again, after longer and longer: each
+//! try may hold writes for as long as the fence does. Nothing here ever goes forwards, and what was seen before the
 //! modes changed counts no more, so that a person who goes forwards again is given a new chance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::gate::limits;
@@ -24,6 +26,8 @@ use crate::task::{Group, Phase, Stop};
 const WHO: &str = "cutover.guard";
 /// At so many looks in a row something has to be missed.
 const LOOKS: u32 = 2;
+/// The longest that it is waited after a refusal.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// What is told of what is missed.
 const TOLD_MAX: usize = 5;
 
@@ -71,17 +75,20 @@ pub(super) fn watch(
 
 impl Guard {
     async fn watch(&self) {
-        let (mut epoch, mut missed) = (None, BTreeMap::new());
+        let (mut epoch, mut missed, mut pauses) = (None, BTreeMap::new(), Pauses::default());
         loop {
             tokio::time::sleep(self.every).await;
             let snapshot = self.changer.fleet().router().snapshot();
             if epoch.replace(snapshot.epoch()) != Some(snapshot.epoch()) {
                 missed.clear();
+                pauses = Pauses::default();
                 self.shadow.watch_anew();
                 continue;
             }
             for (scope, why) in self.look(&snapshot, &mut missed) {
-                self.step_back(scope, why).await;
+                if pauses.are_over(&scope) && !self.step_back(&snapshot, &scope, why).await {
+                    pauses.refused(scope, self.every);
+                }
             }
         }
     }
@@ -112,18 +119,21 @@ impl Guard {
         found
     }
 
-    async fn step_back(&self, scope: Scope, why: String) {
-        let collection = scope.clone();
+    /// Whether it was done.
+    async fn step_back(&self, judged: &Snapshot, scope: &Scope, why: String) -> bool {
         let wish = Wish {
             to: Mode::DualRead,
-            collection: scope,
+            collection: scope.clone(),
             who: WHO.to_owned(),
             why: why.clone(),
             is_forced: false,
             gone: Vec::new(),
+            only_at: Some(judged.epoch()),
         };
-        let collection = collection.as_deref().unwrap_or("*");
-        match self.changer.set(wish).await {
+        let collection = scope.as_deref().unwrap_or("*");
+        let made = self.changer.set(wish).await;
+        let is_done = made.is_ok();
+        match made {
             // Another sidecar was as watchful.
             Ok(done) if done.was_so => {}
             Ok(done) => {
@@ -143,6 +153,25 @@ impl Guard {
                 "the secondary does not do, and cutover could not be left; it is tried again"
             ),
         }
+        is_done
+    }
+}
+
+/// How long nothing is asked for after it was refused.
+#[derive(Default)]
+struct Pauses(BTreeMap<Scope, (Instant, Duration)>);
+
+impl Pauses {
+    fn are_over(&self, scope: &Scope) -> bool {
+        let pause = self.0.get(scope);
+        pause.is_none_or(|(until, _)| *until <= Instant::now())
+    }
+
+    /// Twice as long as the last time.
+    fn refused(&mut self, scope: Scope, every: Duration) {
+        let last = self.0.get(&scope).map_or(every, |(_, last)| *last);
+        let pause = (last * 2).min(PAUSE_MAX);
+        self.0.insert(scope, (Instant::now() + pause, pause));
     }
 }
 
@@ -199,4 +228,26 @@ fn told(scope: &Scope, snapshot: &Snapshot, lately: &Lately, budgets: &Budgets) 
         told.push(format!("and {more} more"));
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_asked_for_after_longer_and_longer() {
+        let (mut pauses, own) = (Pauses::default(), Some("own".to_owned()));
+        let mut waited = Vec::new();
+        for _ in 0..8 {
+            assert!(pauses.are_over(&None));
+            pauses.refused(None, Duration::from_secs(10));
+            assert!(pauses.are_over(&own));
+            let began = Instant::now();
+            while !pauses.are_over(&None) {
+                tokio::time::advance(Duration::from_secs(10)).await;
+            }
+            waited.push(began.elapsed().as_secs());
+        }
+        assert_eq!(waited, [20, 40, 80, 160, 320, 600, 600, 600]);
+    }
 }

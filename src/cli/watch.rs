@@ -89,6 +89,7 @@ impl Watch {
                 why: format!("edited in {}", self.path.display()),
                 is_forced: false,
                 gone: Vec::new(),
+                only_at: None,
             };
             // Refused, it is in the log already.
             if changer.set(wish).await.is_err() {

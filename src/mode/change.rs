@@ -61,6 +61,8 @@ pub struct Wish {
     pub is_forced: bool,
     /// Names of sidecars that are waited for though they are silent, and that have ended for good.
     pub gone: Vec<String>,
+    /// The modes that it was wished for in. In others it is not done.
+    pub only_at: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -209,6 +211,12 @@ impl Changer {
             Step::Fenced => true,
             Step::Refused { first } => return Err(refused(from, wish.to, first)),
         };
+        if let Some(epoch) = wish.only_at.filter(|epoch| *epoch != look.table.epoch) {
+            let now = look.table.epoch;
+            return Err(NotDone::because(format!(
+                "it was wished for at epoch {epoch}, and {now} is in force"
+            )));
+        }
         if let Some(change) = &look.change {
             return Err(under_way(change));
         }

@@ -327,6 +327,7 @@ fn wish(to: Mode) -> Wish {
         why: "to see".to_owned(),
         is_forced: false,
         gone: Vec::new(),
+        only_at: None,
     }
 }
 
@@ -844,6 +845,24 @@ async fn one_that_has_ended_for_good_is_not_waited_for_once_somebody_says_so() {
     assert!(refused.contains("has been silent"), "{refused}");
     other.changer.set(gone("one")).await.unwrap();
     assert_eq!(third.writes_to().await, Role::Secondary);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_wished_for_in_other_modes_is_not_done() {
+    let (_control, one, _other) = two().await;
+    let at = |only_at| Wish {
+        only_at: Some(only_at),
+        ..wish(Mode::DualWrite)
+    };
+    let epoch = one.router.snapshot().epoch();
+    one.set(Mode::DualWrite).await.unwrap();
+    one.set(Mode::PrimaryOnly).await.unwrap();
+    let refused = one.changer.set(at(epoch)).await.unwrap_err().reason;
+    assert!(refused.contains("it was wished for at epoch"), "{refused}");
+    assert_eq!(one.mode(), Mode::PrimaryOnly);
+    let now = one.router.snapshot().epoch();
+    one.changer.set(at(now)).await.unwrap();
+    assert_eq!(one.mode(), Mode::DualWrite);
 }
 
 #[tokio::test(start_paused = true)]
