@@ -22,6 +22,8 @@ use crate::sync::{Behind, Direction};
 
 /// Collections that are asked about at one time.
 const AT_ONCE: usize = 8;
+/// As far the clocks of two sidecars may be apart.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
 
 pub(super) struct Gatekeeper {
     following: Arc<Following>,
@@ -133,11 +135,18 @@ impl Gatekeeper {
     async fn validation(&self, name: &str) -> Result<Option<Validation>> {
         let last = validations::last(&*self.following.control, name).await?;
         let now = self.clock.since_epoch();
-        Ok(last.map(|of| Validation {
-            passed: of.passed,
-            age: now.saturating_sub(Duration::from_millis(of.at_ms)),
+        Ok(last.and_then(|of| {
+            Some(Validation {
+                passed: of.passed,
+                age: age(now, Duration::from_millis(of.at_ms))?,
+            })
         }))
     }
+}
+
+/// How long ago it was. `None`: by a clock that was wrong, so that nobody knows.
+fn age(now: Duration, at: Duration) -> Option<Duration> {
+    (at <= now + CLOCKS_APART).then(|| now.saturating_sub(at))
 }
 
 impl Gate for Gatekeeper {
@@ -147,5 +156,19 @@ impl Gate for Gatekeeper {
 
     fn check<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Vec<Checked>>> {
         Box::pin(self.judge(collection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_validated_in_the_future_is_not_known_to_be_validated() {
+        let ages = [900, 1000, 1060, 1061].map(|at| {
+            let age = age(Duration::from_secs(1000), Duration::from_secs(at));
+            age.map(|age| age.as_secs())
+        });
+        assert_eq!(ages, [Some(100), Some(0), Some(0), None]);
     }
 }

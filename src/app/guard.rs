@@ -189,10 +189,11 @@ fn scopes(snapshot: &Snapshot) -> Vec<Scope> {
 /// What is missed, in words.
 fn told(scope: &Scope, snapshot: &Snapshot, lately: &Lately, budgets: &Budgets) -> Vec<String> {
     let mut told = Vec::new();
-    let (reads, failed) = lately.tally(scope.as_deref());
+    let tally = lately.tally(scope.as_deref());
     let all = Watched {
-        reads,
-        failed,
+        reads: tally.reads,
+        failed: tally.failed,
+        fresh: tally.fresh,
         ..Watched::default()
     };
     for row in breaches(&all, budgets) {

@@ -38,6 +38,9 @@ pub struct Watched<'w> {
     /// Reads, and how many of them failed.
     pub reads: u64,
     pub failed: u64,
+    /// Those of the failed that were not there at the last look: what was over by then is not held
+    /// against the store a second time.
+    pub fresh: u64,
     /// The p99 of the read store and of the other one, and of how many reads.
     pub p99: [Duration; 2],
     pub timed: u64,
@@ -62,7 +65,7 @@ pub fn breaches(seen: &Watched<'_>, budgets: &Budgets) -> Vec<Row> {
     if let Some(summary) = summary.filter(|of| of.queries >= budgets.queries_min) {
         rows.extend(of_rows(summary, limits));
     }
-    if seen.reads >= budgets.queries_min.max(1) {
+    if seen.reads >= budgets.queries_min.max(1) && seen.fresh > 0 {
         let share = seen.failed as f64 / seen.reads as f64;
         let row = percent("reads that fail", Some(share), budgets.errors_max);
         rows.push(Row {
@@ -156,6 +159,7 @@ mod tests {
         let failing = Watched {
             reads: 49,
             failed: 49,
+            fresh: 49,
             ..Watched::default()
         };
         assert_eq!(missed(&failing), [""; 0]);
@@ -166,8 +170,14 @@ mod tests {
         let seen = |failed| Watched {
             reads: 200,
             failed,
+            fresh: 1,
             ..Watched::default()
         };
+        let over = Watched {
+            fresh: 0,
+            ..seen(200)
+        };
+        assert_eq!(missed(&over), [""; 0]);
         assert_eq!(missed(&seen(2)), [""; 0]);
         assert_eq!(missed(&seen(3)), ["reads that fail"]);
         let rows = breaches(&seen(3), &budgets());
@@ -183,6 +193,7 @@ mod tests {
             summary: Some(&summary),
             reads: 200,
             failed: 200,
+            fresh: 1,
             p99: [30, 1].map(Duration::from_millis),
             timed: 200,
             asked: 200,

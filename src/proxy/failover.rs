@@ -16,6 +16,7 @@
 //!
 //! Nothing of this is kept in the cache: `Answer::store` tells who answered.
 
+use http::StatusCode;
 use http::request::Parts;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -56,7 +57,7 @@ pub(super) async fn send(
     let asked = pass::send(plan, call).await;
     if let Some(shadow) = shadow {
         let failed = match &asked {
-            Ok(answer) => answer.response.status().is_server_error(),
+            Ok(answer) => is_failure(answer.response.status()),
             Err(error) => cannot_be_asked(error),
         };
         shadow.was_read(plan, operation, failed);
@@ -145,6 +146,12 @@ fn cannot_be_asked(error: &Error) -> bool {
     }
 }
 
+/// What a store does not serve it has answered; a client that asks for it over and over is no
+/// outage.
+fn is_failure(status: StatusCode) -> bool {
+    status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+}
+
 async fn ask_follower(
     parts: &ProxyParts,
     plan: &Plan,
@@ -176,6 +183,28 @@ async fn ask_follower(
         Err(error) => {
             debug!(error = %error.chain(), "the follower does not answer either");
             Err(ReadFailover::Refused)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_served_is_no_failure() {
+        for (status, expected) in [
+            (200, false),
+            (404, false),
+            (500, true),
+            (501, false),
+            (503, true),
+        ] {
+            assert_eq!(
+                is_failure(StatusCode::from_u16(status).unwrap()),
+                expected,
+                "{status}"
+            );
         }
     }
 }

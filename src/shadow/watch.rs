@@ -32,8 +32,15 @@ pub(super) struct Watch {
 struct Kept {
     since: Instant,
     /// By the collection whose mode it is; `None` is all without a mode of their own.
-    tallies: HashMap<Option<Arc<str>>, VecDeque<Part>>,
+    tallies: HashMap<Option<Arc<str>>, Counted>,
     collections: HashMap<Box<str>, Compared>,
+}
+
+#[derive(Default)]
+struct Counted {
+    parts: VecDeque<Part>,
+    /// Reads that failed since the last look.
+    fresh: u64,
 }
 
 /// Reads of a part of the time.
@@ -54,8 +61,17 @@ struct Compared {
 
 /// What is told of it.
 pub struct Lately {
-    tallies: HashMap<Option<Arc<str>>, (u64, u64)>,
+    tallies: HashMap<Option<Arc<str>>, Tally>,
     pub collections: Vec<LatelyOf>,
+}
+
+/// Of what has a mode.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    pub reads: u64,
+    pub failed: u64,
+    /// Those of the failed that were not there at the last look.
+    pub fresh: u64,
 }
 
 /// Of one collection.
@@ -72,10 +88,10 @@ pub struct LatelyOf {
 
 impl Lately {
     /// Reads of what has this mode, and how many of them failed.
-    pub fn tally(&self, scope: Option<&str>) -> (u64, u64) {
+    pub fn tally(&self, scope: Option<&str>) -> Tally {
         let mut tallies = self.tallies.iter();
         let found = tallies.find(|(of, _)| of.as_deref() == scope);
-        found.map_or((0, 0), |(_, tally)| *tally)
+        found.map_or_else(Tally::default, |(_, tally)| *tally)
     }
 }
 
@@ -98,7 +114,9 @@ impl Watch {
         if !kept.tallies.contains_key(&scope) && kept.tallies.len() >= SCOPES_MAX {
             return;
         }
-        count(kept.tallies.entry(scope).or_default(), number, failed);
+        let counted = kept.tallies.entry(scope).or_default();
+        count(&mut counted.parts, number, failed);
+        counted.fresh += u64::from(failed);
     }
 
     fn number(&self, kept: &Kept) -> u128 {
@@ -154,12 +172,19 @@ impl Watch {
     }
 
     fn lately(&self) -> Lately {
-        let kept = self.kept.lock();
+        let mut kept = self.kept.lock();
         let (now, number) = (kept.since.elapsed(), self.number(&kept));
-        let tallies = kept
-            .tallies
-            .iter()
-            .map(|(scope, parts)| (scope.as_ref().map(Arc::clone), tally(parts, number)));
+        let tallies = kept.tallies.iter_mut().map(|(scope, of)| {
+            let (reads, failed) = tally(&of.parts, number);
+            let fresh = std::mem::take(&mut of.fresh);
+            let tally = Tally {
+                reads,
+                failed,
+                fresh,
+            };
+            (scope.as_ref().map(Arc::clone), tally)
+        });
+        let tallies = tallies.collect();
         let collections = kept.collections.iter().map(|(name, of)| {
             let took = of.took.iter().filter(|(at, _)| at.elapsed() <= self.span);
             let (own, other): (Vec<_>, Vec<_>) =
@@ -175,7 +200,7 @@ impl Watch {
             }
         });
         Lately {
-            tallies: tallies.collect(),
+            tallies,
             collections: collections.collect(),
         }
     }
@@ -243,7 +268,7 @@ impl Shadow {
         }
     }
 
-    /// What was seen in `cutover` lately.
+    /// What was seen in `cutover` lately. Whoever asks looks: what failed is fresh once.
     pub fn lately(&self) -> Lately {
         match &self.watch {
             Some(watch) => watch.lately(),
@@ -274,11 +299,19 @@ mod tests {
             let lately = watch.lately();
             [lately.tally(None), lately.tally(Some("own"))]
         };
-        assert_eq!(tallies(&watch), [(3, 1), (1, 1)]);
+        let of = |reads, failed, fresh| Tally {
+            reads,
+            failed,
+            fresh,
+        };
+        assert_eq!(tallies(&watch), [of(3, 1, 1), of(1, 1, 1)]);
+        assert_eq!(tallies(&watch), [of(3, 1, 0), of(1, 1, 0)]);
+        watch.counts(Some(&own), true);
+        assert_eq!(tallies(&watch), [of(3, 1, 0), of(2, 2, 1)]);
         tokio::time::advance(SPAN / 2 + SPAN / PARTS).await;
-        assert_eq!(tallies(&watch), [(1, 0), (1, 1)]);
+        assert_eq!(tallies(&watch), [of(1, 0, 0), of(2, 2, 0)]);
         watch.clear();
-        assert_eq!(tallies(&watch), [(0, 0), (0, 0)]);
+        assert_eq!(tallies(&watch), [of(0, 0, 0); 2]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -93,11 +93,26 @@ fn reads_that_fail_at_the_secondary_lead_back() {
     story(async {
         let shadowed = Shadowed::watched("").await;
         shadowed.fail();
-        shadowed.try_times(10).await;
-        until("it went back", async || shadowed.is_in("dual_read").await).await;
+        until("it went back", async || {
+            shadowed.try_times(10).await;
+            shadowed.is_in("dual_read").await
+        })
+        .await;
         let last = shadowed.last().await;
         assert_eq!(last["why"], "reads that fail are 100.00% (at most 1%)");
         assert_eq!(shadowed.search().await.len(), 10);
+    });
+}
+
+#[test]
+fn what_failed_once_and_is_over_leads_nowhere() {
+    story(async {
+        let shadowed = Shadowed::watched("").await;
+        shadowed.fail();
+        shadowed.try_times(10).await;
+        shadowed.gate.pass();
+        tokio::time::sleep(LOOKS).await;
+        assert!(shadowed.is_in("cutover").await);
     });
 }
 
@@ -148,8 +163,8 @@ fn a_collection_with_a_mode_of_its_own_goes_back_alone() {
         shadowed.asked(json!({"mode": "cutover"})).await.ok();
         tokio::time::sleep(LOOKS / 4).await;
         shadowed.fail();
-        shadowed.try_times(10).await;
         until("it went back", async || {
+            shadowed.try_times(10).await;
             shadowed.mode().await["collections"] == json!({"docs": "dual_read"})
         })
         .await;
