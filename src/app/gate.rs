@@ -12,13 +12,13 @@ use futures_util::future::try_join_all;
 
 use super::sync::Following;
 use crate::clock::Clock;
-use crate::compare::{Evidence, Limits, Summary, Table, Validation, Window};
+use crate::compare::{Evidence, Indexes, Limits, Summary, Table, Validation, Window};
 use crate::config;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Checked, Gate, ModeFuture, validations};
 use crate::model::Role;
 use crate::shadow::Shadow;
-use crate::sync::{Behind, Direction};
+use crate::sync::{Behind, Condition, Direction, Said};
 
 /// Collections that are asked about at one time.
 const AT_ONCE: usize = 8;
@@ -106,22 +106,21 @@ impl Gatekeeper {
         name: &str,
         behind: &Behind,
     ) -> Result<Option<Checked>> {
-        let Some(points) = direction.points(name).await? else {
+        let conditions = direction.conditions(name).await?;
+        if matches!(conditions, [Said::NoCollection, _]) {
             return Ok(None);
-        };
-        let [one_indexed, other_indexed] = direction.are_indexed(name).await?;
-        let summary = self.summary(name, authority);
-        let is_empty = points == 0;
+        }
+        let points = conditions.each_ref().map(points);
         let evidence = Evidence {
-            summary: (!is_empty).then_some(&summary),
+            summary: &self.summary(name, authority),
+            points,
             validation: self.validation(name).await?,
-            one_indexed,
-            other_indexed,
+            indexes: conditions.each_ref().map(indexes),
             lag: behind.of(name),
         };
         Ok(Some(Checked {
             collection: name.to_owned(),
-            is_empty,
+            is_empty: points == [0, 0],
             table: Table::new(&evidence, &self.limits),
         }))
     }
@@ -141,6 +140,29 @@ impl Gatekeeper {
                 age: age(now, Duration::from_millis(of.at_ms))?,
             })
         }))
+    }
+}
+
+/// What is not told is taken as many.
+fn points(of: &Said<Condition>) -> u64 {
+    match of {
+        Said::Done(of) => of.points_count.unwrap_or(u64::MAX),
+        Said::NoCollection => 0,
+        Said::Refused(_) => u64::MAX,
+    }
+}
+
+fn indexes(of: &Said<Condition>) -> Indexes {
+    match of {
+        Said::Done(of) => match &*of.status {
+            "green" => Indexes::Finished,
+            "yellow" => Indexes::Building,
+            "grey" => Indexes::Waiting,
+            "red" => Indexes::Broken,
+            _ => Indexes::Unknown,
+        },
+        Said::NoCollection => Indexes::Missing,
+        Said::Refused(_) => Indexes::Refused,
     }
 }
 

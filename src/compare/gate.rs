@@ -47,15 +47,45 @@ pub struct Validation {
     pub age: Duration,
 }
 
+/// What a store says of the indexes of a collection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Indexes {
+    Finished,
+    Building,
+    /// They are not built until something else happens.
+    Waiting,
+    Broken,
+    /// It has no such collection.
+    Missing,
+    /// It does not say.
+    Refused,
+    Unknown,
+}
+
+impl Indexes {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Building => "being built",
+            Self::Waiting => "grey: it waits for a write or an optimisation",
+            Self::Broken => "red",
+            Self::Missing => "not there",
+            Self::Refused => "not told",
+            Self::Unknown => "in a state that is not known here",
+        }
+    }
+}
+
 /// All that the gate judges by.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'e> {
-    /// `None`: the collection is empty, and there is nothing to compare by reading.
-    pub summary: Option<&'e Summary>,
+    pub summary: &'e Summary,
+    /// At the read store and at the other. Where the read store has none there is nothing to compare
+    /// by reading.
+    pub points: [u64; 2],
     pub validation: Option<Validation>,
-    /// Whether each store says that its indexes are finished.
-    pub one_indexed: bool,
-    pub other_indexed: bool,
+    /// At the read store and at the other.
+    pub indexes: [Indexes; 2],
     /// How many marks wait for the other store, sweeps and dead letters included.
     pub lag: u64,
 }
@@ -76,14 +106,21 @@ pub struct Table {
 
 impl Table {
     pub fn new(evidence: &Evidence<'_>, limits: &Limits) -> Self {
-        let mut rows = match evidence.summary {
-            Some(summary) => of_reads(summary, limits),
-            None => Vec::new(),
+        let mut rows = match evidence.points {
+            [0, 0] => Vec::new(),
+            [0, other] => vec![Row {
+                what: "points of the other store",
+                needed: "0, as the read store".to_owned(),
+                found: other.to_string(),
+                holds: false,
+            }],
+            [_, _] => of_reads(evidence.summary, limits),
         };
+        let [one, other] = evidence.indexes;
         rows.extend([
             validated(evidence.validation, limits.validation_age_max),
-            indexed("index of the read store", evidence.one_indexed),
-            indexed("index of the other store", evidence.other_indexed),
+            indexed("index of the read store", one),
+            indexed("index of the other store", other),
             Row {
                 what: "lag",
                 needed: "0".to_owned(),
@@ -172,13 +209,12 @@ pub(super) fn percent(what: &'static str, found: Option<f64>, min: f64) -> Row {
     }
 }
 
-fn indexed(what: &'static str, finished: bool) -> Row {
-    let found = if finished { "finished" } else { "being built" };
+fn indexed(what: &'static str, found: Indexes) -> Row {
     Row {
         what,
-        needed: "finished".to_owned(),
-        found: found.to_owned(),
-        holds: finished,
+        needed: Indexes::Finished.as_str().to_owned(),
+        found: found.as_str().to_owned(),
+        holds: found == Indexes::Finished,
     }
 }
 
@@ -229,13 +265,13 @@ mod tests {
 
     fn evidence(summary: &Summary) -> Evidence<'_> {
         Evidence {
-            summary: Some(summary),
+            summary,
+            points: [3, 3],
             validation: Some(Validation {
                 passed: true,
                 age: 24 * HOUR,
             }),
-            one_indexed: true,
-            other_indexed: true,
+            indexes: [Indexes::Finished; 2],
             lag: 0,
         }
     }
@@ -321,8 +357,29 @@ mod tests {
         check(|of| of.lag = 1, "lag", "0", "1");
         let (finished, built) = ("finished", "being built");
         let (one, other) = ("index of the read store", "index of the other store");
-        check(|of| of.one_indexed = false, one, finished, built);
-        check(|of| of.other_indexed = false, other, finished, built);
+        let not_one = |of: &mut Evidence<'_>| of.indexes[0] = Indexes::Building;
+        check(not_one, one, finished, built);
+        check(
+            |of| of.indexes[1] = Indexes::Building,
+            other,
+            finished,
+            built,
+        );
+        check(
+            |of| of.indexes[1] = Indexes::Missing,
+            other,
+            finished,
+            "not there",
+        );
+        check(
+            |of| of.indexes[1] = Indexes::Refused,
+            other,
+            finished,
+            "not told",
+        );
+        check(|of| of.indexes[0] = Indexes::Broken, one, finished, "red");
+        let grey = "grey: it waits for a write or an optimisation";
+        check(|of| of.indexes[0] = Indexes::Waiting, one, finished, grey);
         let needed = "passed within 1day";
         check(|of| of.validation = None, "validation", needed, "none");
         let failed = |of: &mut Evidence<'_>| {
@@ -363,7 +420,7 @@ mod tests {
     fn of_an_empty_collection_only_what_is_not_read_counts() {
         let summary = summary();
         let evidence = Evidence {
-            summary: None,
+            points: [0, 0],
             ..evidence(&summary)
         };
         let rows = table(&evidence).rows;
@@ -373,6 +430,12 @@ mod tests {
         assert_eq!(told, expected);
         let behind = Evidence { lag: 3, ..evidence };
         fails("lag", &table(&behind), "0", "3");
+        let stray = Evidence {
+            points: [0, 7],
+            ..evidence
+        };
+        let what = "points of the other store";
+        fails(what, &table(&stray), "0, as the read store", "7");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use class::{Baseline, Circumstances, Class, Lag, classify};
 pub use correlation::{kendall_tau_b, spearman_rho};
 pub use difference::{Answers, Apart, Difference, Kind, Outcome, Points};
 pub use facet::Value;
-pub use gate::{Evidence, Limits, Row, Table, Validation};
+pub use gate::{Evidence, Indexes, Limits, Row, Table, Validation};
 pub use groups::{Group, Groups};
 pub use guard::{Budgets, Watched, breaches};
 pub use histogram::Histogram;

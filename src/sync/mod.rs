@@ -40,7 +40,7 @@ pub use handover::hand_over;
 pub use leave::{Leave, SweepPermit};
 pub use ledger::{Ledger, SharedOutbox, Told};
 pub use mirror::{Mirror, WHOLE_STORE, Way};
-pub use peer::{Peer, Said};
+pub use peer::{Condition, Peer, Said};
 pub use rehearsal::{Reason, Rehearsal, Rehearsed};
 pub use standing::Behind;
 pub use state::{Blocked, Report};

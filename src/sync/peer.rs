@@ -86,6 +86,14 @@ struct OnlyId {
     id: PointId,
 }
 
+/// How a collection is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Condition {
+    /// green, yellow, grey, red.
+    pub status: Box<str>,
+    pub points_count: Option<u64>,
+}
+
 impl Peer {
     pub fn new(store: Arc<dyn Store>, patience: Duration) -> Self {
         Self {
@@ -221,17 +229,26 @@ impl Peer {
     ///
     /// Cancel safety: safe, it only reads.
     pub async fn is_indexing(&self, collection: &str) -> Result<bool> {
-        #[derive(Deserialize)]
-        struct Condition {
-            status: Box<str>,
-        }
+        Ok(match self.condition(collection).await? {
+            Said::Done(of) => matches!(&*of.status, "yellow" | "grey"),
+            Said::NoCollection | Said::Refused(_) => false,
+        })
+    }
+
+    /// How the collection is, as the store tells it.
+    ///
+    /// Cancel safety: safe, it only reads.
+    pub async fn condition(&self, collection: &str) -> Result<Said<Condition>> {
         let path = format!("/collections/{}", name(collection));
         let said = self.ask(Operation::GetCollection, Method::GET, &path, "");
-        let Said::Done(reply) = said.await? else {
-            return Ok(false);
-        };
-        let told: Answer<Condition> = self.read(&reply)?;
-        Ok(matches!(&*told.result.status, "yellow" | "grey"))
+        Ok(match said.await? {
+            Said::Done(reply) => {
+                let told: Answer<Condition> = self.read(&reply)?;
+                Said::Done(told.result)
+            }
+            Said::NoCollection => Said::NoCollection,
+            Said::Refused(text) => Said::Refused(text),
+        })
     }
 
     /// Any call, with what was said sorted. `path` is written as it stands in a URL.

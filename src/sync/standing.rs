@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::direction::Direction;
 use super::mirror::WHOLE_STORE;
+use super::peer::{Condition, Said};
 use super::schema;
 use crate::error::Result;
 use crate::model::{Backlog, SweepDue};
@@ -47,17 +48,11 @@ impl Direction {
         Ok(names)
     }
 
-    /// How many points the authority says that it has. `None`: it has no such collection.
-    pub async fn points(&self, collection: &str) -> Result<Option<u64>> {
-        let told = schema::describe(&self.authority, collection).await?;
-        Ok(told.map(|told| told["points_count"].as_u64().unwrap_or(u64::MAX)))
-    }
-
-    /// Whether the authority's indexes are finished, and the follower's.
-    pub async fn are_indexed(&self, collection: &str) -> Result<[bool; 2]> {
-        let one = self.authority.is_indexing(collection).await?;
-        let other = self.follower.is_indexing(collection).await?;
-        Ok([!one, !other])
+    /// How it is at the authority, and at the follower.
+    pub async fn conditions(&self, collection: &str) -> Result<[Said<Condition>; 2]> {
+        let one = self.authority.condition(collection).await?;
+        let other = self.follower.condition(collection).await?;
+        Ok([one, other])
     }
 
     pub async fn behind(&self) -> Result<Behind> {
