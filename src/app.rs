@@ -127,16 +127,16 @@ pub async fn start(settings: Settings) -> Result<Running> {
         clock: &clock,
         stages: &stages,
     })?;
+    let shadow = following.shadow(&settings, &metrics, &clock, (&tasks, &stop));
     let fleet = Fleet::new(
         control,
         Arc::clone(&router),
         Arc::clone(&passage),
         // On several machines it is the same address: who is said to be gone must be no other.
         format!("{admin_address}#{:08x}", rand::random::<u32>()),
-        modes::on_swap(&cache, &metrics, all_ears, &following),
+        modes::on_swap(&cache, &metrics, all_ears, &following, shadow.as_ref()),
         modes::on_arm(&following),
     );
-    let shadow = following.shadow(&settings, &metrics, &clock, (&tasks, &stop));
     let gate = Gatekeeper::new(&following, shadow.as_ref(), &settings.cutover, &clock);
     let changing = modes::Changing {
         settings: &settings,

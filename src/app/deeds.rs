@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::mode::control::Control;
 use crate::mode::validations::{self, Validated};
@@ -14,13 +15,15 @@ pub(super) const YES: &str = "yes";
 pub(super) struct Facts {
     control: Arc<dyn Control>,
     follower: Role,
+    clock: Clock,
 }
 
 impl Facts {
-    pub(super) fn new(control: &Arc<dyn Control>, follower: Role) -> Self {
+    pub(super) fn new(control: &Arc<dyn Control>, follower: Role, clock: &Clock) -> Self {
         Self {
             control: Arc::clone(control),
             follower,
+            clock: clock.clone(),
         }
     }
 
@@ -71,7 +74,9 @@ impl Deeds for Facts {
 
     fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
         Box::pin(async move {
-            validations::void(&*self.control, collection).await?;
+            let now = self.clock.since_epoch().as_millis();
+            let now_ms = u64::try_from(now).unwrap_or(u64::MAX);
+            validations::void(&*self.control, collection, now_ms).await?;
             for at in Role::BOTH {
                 self.set_made(at, collection, false).await?;
             }

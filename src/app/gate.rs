@@ -15,7 +15,8 @@ use crate::clock::Clock;
 use crate::compare::{Evidence, Indexes, Limits, Summary, Table, Validation, Window};
 use crate::config;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::mode::{Checked, Gate, ModeFuture, validations};
+use crate::mode::validations::{self, Validated};
+use crate::mode::{Checked, Gate, ModeFuture};
 use crate::model::Role;
 use crate::shadow::Shadow;
 use crate::sync::{Behind, Condition, Direction, Said};
@@ -111,10 +112,11 @@ impl Gatekeeper {
             return Ok(None);
         }
         let points = conditions.each_ref().map(points);
+        let known = validations::known(&*self.following.control, name).await?;
         let evidence = Evidence {
-            summary: &self.summary(name, authority),
+            summary: &self.summary(name, authority, known.voided_at_ms),
             points,
-            validation: self.validation(name).await?,
+            validation: known.last.and_then(|of| self.validation(of)),
             indexes: conditions.each_ref().map(indexes),
             lag: behind.of(name),
         };
@@ -125,21 +127,22 @@ impl Gatekeeper {
         }))
     }
 
-    fn summary(&self, name: &str, authority: Role) -> Summary {
+    fn summary(&self, name: &str, authority: Role, voided_at_ms: Option<u64>) -> Summary {
         let shadow = self.shadow.as_ref();
-        let summary = shadow.and_then(|shadow| shadow.summary(name, authority));
+        let voided = voided_at_ms.map(|at_ms| {
+            let now = self.clock.since_epoch();
+            now.saturating_sub(Duration::from_millis(at_ms))
+        });
+        let summary = shadow.and_then(|shadow| shadow.summary(name, authority, voided));
         summary.unwrap_or_else(|| Window::new(Duration::ZERO).summary(Duration::ZERO))
     }
 
-    async fn validation(&self, name: &str) -> Result<Option<Validation>> {
-        let last = validations::last(&*self.following.control, name).await?;
+    fn validation(&self, last: Validated) -> Option<Validation> {
         let now = self.clock.since_epoch();
-        Ok(last.and_then(|of| {
-            Some(Validation {
-                passed: of.passed,
-                age: age(now, Duration::from_millis(of.at_ms))?,
-            })
-        }))
+        Some(Validation {
+            passed: last.passed,
+            age: age(now, Duration::from_millis(last.at_ms))?,
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::mode::{
 };
 use crate::model::{Mode, Role, StoreKind};
 use crate::net;
+use crate::shadow::Shadow;
 use crate::stage::Stages;
 use crate::store::control::{ControlSettings, ControlTables};
 use crate::task::{self, Group, Stop};
@@ -192,13 +193,17 @@ pub(super) fn on_swap(
     metrics: &Arc<Metrics>,
     ears: Vec<Arc<Ears>>,
     following: &Arc<Following>,
+    shadow: Option<&Arc<Shadow>>,
 ) -> OnSwap {
     let (cache, metrics) = (Arc::clone(cache), Arc::clone(metrics));
-    let following = Arc::clone(following);
+    let (following, shadow) = (Arc::clone(following), shadow.map(Arc::clone));
     Box::new(move |snapshot| {
         cache.renew_all();
         ears.iter().for_each(|ears| ears.settle());
         show(&metrics, snapshot);
+        if let Some(shadow) = &shadow {
+            shadow.settle(snapshot);
+        }
         following.swapped();
     })
 }

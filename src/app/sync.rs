@@ -455,7 +455,7 @@ fn mirror(
         authority: Arc::clone(authority),
         follower: Arc::clone(follower),
         ledger,
-        deeds: Arc::new(Facts::new(parts.control, role.other())),
+        deeds: Arc::new(Facts::new(parts.control, role.other(), parts.clock)),
         patience: patience.unwrap_or(Duration::from_secs(60)),
         clock: parts.clock.clone(),
         metrics: parts.metrics.sync.clone(),

@@ -180,9 +180,16 @@ impl Window {
     }
 
     pub fn summary(&self, now: Duration) -> Summary {
+        self.summary_since(now, Duration::ZERO)
+    }
+
+    /// Without the parts that began before.
+    pub fn summary_since(&self, now: Duration, since: Duration) -> Summary {
         let number = now.as_nanos() / self.width.as_nanos();
+        let first = since.as_nanos().div_ceil(self.width.as_nanos());
         let mut all = Part::default();
-        for part in self.parts.iter().filter(|part| is_within(part, number)) {
+        let parts = self.parts.iter().filter(|part| is_within(part, number));
+        for part in parts.filter(|part| part.number >= first) {
             all.merge(part);
         }
         let age = all

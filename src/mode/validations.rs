@@ -1,5 +1,8 @@
 //! When a collection was last compared whole, at both stores: what the gate before a cutover wants
 //! to know, noted where the modes are kept, for all who share them.
+//!
+//! Of a collection that is gone it stays noted when it went: what is there by its name later is
+//! another one, and nothing that was found before speaks for it.
 
 use serde_json::{Value, json};
 
@@ -18,8 +21,22 @@ pub struct Validated {
     pub passed: bool,
 }
 
+/// All that is noted of a collection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Known {
+    /// `None`: there was none of what is there now, or nobody can read what was noted of it.
+    pub last: Option<Validated>,
+    /// When the one before it went, in milliseconds since 1970.
+    pub voided_at_ms: Option<u64>,
+}
+
 pub async fn note(control: &dyn Control, collection: &str, of: Validated) -> Result<()> {
+    let voided_at_ms = known(control, collection).await?.voided_at_ms;
+    if voided_at_ms.is_some_and(|voided| of.at_ms <= voided) {
+        return Ok(());
+    }
     let told = json!({
+        "voided_at_ms": voided_at_ms,
         "at_ms": of.at_ms,
         "compared": of.compared,
         "differed": of.differed,
@@ -28,19 +45,30 @@ pub async fn note(control: &dyn Control, collection: &str, of: Validated) -> Res
     control.put_fact(&fact(collection), &told.to_string()).await
 }
 
-/// `None`: there was none, or nobody can read what was noted of it.
-pub async fn last(control: &dyn Control, collection: &str) -> Result<Option<Validated>> {
+pub async fn known(control: &dyn Control, collection: &str) -> Result<Known> {
     let told = control.fact(&fact(collection)).await?;
-    Ok(told.as_deref().and_then(read))
+    Ok(told.as_deref().map_or_else(Known::default, read))
 }
 
 /// What is there by this name is another collection from now on.
-pub async fn void(control: &dyn Control, collection: &str) -> Result<()> {
-    control.drop_fact(&fact(collection)).await
+pub async fn void(control: &dyn Control, collection: &str, now_ms: u64) -> Result<()> {
+    let told = json!({ "voided_at_ms": now_ms });
+    control.put_fact(&fact(collection), &told.to_string()).await
 }
 
-fn read(told: &str) -> Option<Validated> {
-    let told: Value = serde_json::from_str(told).ok()?;
+fn read(told: &str) -> Known {
+    let Ok(told) = serde_json::from_str::<Value>(told) else {
+        return Known::default();
+    };
+    let voided_at_ms = told["voided_at_ms"].as_u64();
+    let last = validated(&told);
+    Known {
+        last: last.filter(|of| voided_at_ms.is_none_or(|voided| of.at_ms > voided)),
+        voided_at_ms,
+    }
+}
+
+fn validated(told: &Value) -> Option<Validated> {
     Some(Validated {
         at_ms: told["at_ms"].as_u64()?,
         compared: told["compared"].as_u64().unwrap_or_default(),
@@ -55,12 +83,15 @@ fn fact(collection: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::mode::control::MemoryControl;
 
     #[test]
     fn what_cannot_be_read_is_no_validation() {
         for told in ["", "yes", "{}", r#"{"at_ms":1}"#, r#"{"passed":true}"#] {
-            assert_eq!(read(told), None, "{told}");
+            assert_eq!(read(told), Known::default(), "{told}");
         }
         let expected = Validated {
             at_ms: 7,
@@ -68,6 +99,28 @@ mod tests {
             differed: 0,
             passed: false,
         };
-        assert_eq!(read(r#"{"at_ms":7,"passed":false}"#), Some(expected));
+        let known = read(r#"{"at_ms":7,"passed":false}"#);
+        assert_eq!((known.last, known.voided_at_ms), (Some(expected), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_before_a_collection_went_speaks_for_none_of_its_name() {
+        let control = MemoryControl::new(Duration::from_secs(10));
+        let at = |at_ms| Validated {
+            at_ms,
+            compared: 3,
+            differed: 0,
+            passed: true,
+        };
+        note(&control, "docs", at(5)).await.unwrap();
+        void(&control, "docs", 7).await.unwrap();
+        for late in [6, 7] {
+            note(&control, "docs", at(late)).await.unwrap();
+            let known = known(&control, "docs").await.unwrap();
+            assert_eq!((known.last, known.voided_at_ms), (None, Some(7)));
+        }
+        note(&control, "docs", at(8)).await.unwrap();
+        let known = known(&control, "docs").await.unwrap();
+        assert_eq!((known.last, known.voided_at_ms), (Some(at(8)), Some(7)));
     }
 }

@@ -157,11 +157,24 @@ impl Books {
         work(open);
     }
 
-    pub(super) fn summary(&self, real: &str, authority: Role) -> Option<Summary> {
+    /// Only of what was read `within` so long, if that is said.
+    pub(super) fn summary(
+        &self,
+        real: &str,
+        authority: Role,
+        within: Option<Duration>,
+    ) -> Option<Summary> {
         let now = self.began.elapsed();
+        let since = within.map_or(Duration::ZERO, |within| now.saturating_sub(within));
         let shelves = self.shelves.lock();
         let open = shelves.get(&(Box::from(real), authority))?;
-        Some(open.window.summary(now))
+        Some(open.window.summary_since(now, since))
+    }
+
+    /// Forgets all others.
+    pub(super) fn retain(&self, is_kept: impl Fn(&str) -> bool) {
+        let mut shelves = self.shelves.lock();
+        shelves.retain(|(name, _), _| is_kept(name));
     }
 
     /// All, by name.
@@ -263,6 +276,22 @@ mod tests {
         assert_eq!(one.p99, Duration::from_millis(976 + 1013));
         assert_eq!(other.p50, one.p50 * 2);
         assert_eq!(Latencies::of(&VecDeque::new()), Latencies::default());
+    }
+
+    #[test]
+    fn what_is_not_followed_any_more_is_forgotten() {
+        let books = Books::new(Duration::from_secs(60), 0);
+        for (name, role) in [
+            ("a", Role::Primary),
+            ("b", Role::Primary),
+            ("a", Role::Secondary),
+        ] {
+            books.marked(name, role, 1);
+        }
+        books.retain(|name| name == "b");
+        let shelves = books.shelves();
+        let left: Vec<&str> = shelves.iter().map(|of| &*of.collection).collect();
+        assert_eq!(left, ["b"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ use super::{Shadow, Shelf};
 use crate::compare::{Answers, Class, Difference, Hit, Order, Summary, Value};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::Uncompared;
+use crate::mode::Snapshot;
 use crate::model::{Operation, PointKey, Role, StoreKind};
 use crate::store::Statement;
 
@@ -67,9 +68,22 @@ impl Shadow {
     }
 
     /// The searches of the window of a collection, by its own name, while this store was the
-    /// authority. `None`: none was compared.
-    pub fn summary(&self, collection: &str, authority: Role) -> Option<Summary> {
-        self.books.summary(collection, authority)
+    /// authority. What was read longer ago than `within` is of another collection of this name, and
+    /// left out. `None`: none was compared.
+    pub fn summary(
+        &self,
+        collection: &str,
+        authority: Role,
+        within: Option<Duration>,
+    ) -> Option<Summary> {
+        self.books.summary(collection, authority, within)
+    }
+
+    /// Other modes are in force. Of what is not followed any more nothing counts when it is
+    /// followed again: nobody knows what was written in between.
+    pub fn settle(&self, snapshot: &Snapshot) {
+        let is_followed = |name: &str| snapshot.plan(Some(name)).follower.is_some();
+        self.books.retain(is_followed);
     }
 
     /// Whether what was asked and answered may be shown word by word.

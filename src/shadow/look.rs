@@ -109,7 +109,7 @@ impl Shadow {
 
     /// How far the authority's answers are from its exact ones so far, and of how many.
     pub(super) fn own(&self, real: &str, authority: Role) -> (Option<f64>, u64) {
-        let summary = self.books.summary(real, authority);
+        let summary = self.books.summary(real, authority, None);
         summary.map_or((None, 0), |summary| {
             let own = summary.overlaps.own();
             (own.mean(), own.count())

@@ -119,6 +119,21 @@ fn a_clock_that_goes_back_stands_still() {
 }
 
 #[test]
+fn parts_that_began_before_are_left_out() {
+    let mut window = Window::new(SPAN);
+    for (at, overlap) in [(5, 0.0), (15, 0.2), (25, 1.0)] {
+        window.add(seconds(at), sample(Class::Real, overlap));
+    }
+    // A part is ten seconds.
+    for (since, queries) in [(0, 3), (1, 2), (10, 2), (11, 1), (20, 1), (21, 0)] {
+        let summary = window.summary_since(seconds(30), seconds(since));
+        assert_eq!(summary.queries, queries, "{since}");
+    }
+    let summary = window.summary_since(seconds(30), seconds(16));
+    assert_eq!((summary.age, summary.overlap), (seconds(5), Some(1.0)));
+}
+
+#[test]
 fn a_cleared_window_begins_anew() {
     let mut window = Window::new(SPAN);
     window.add(seconds(1), sample(Class::Equal, 1.0));

@@ -296,6 +296,9 @@ fn a_collection_that_was_made_again_has_to_be_validated_again() {
     story(async {
         let shadowed = Shadowed::new(Primary::Pgvector, FEW).await;
         shadowed.validated("docs").await;
+        shadowed.search_times(10).await;
+        let queries = async || shadowed.row("docs", "queries").await.0;
+        assert_eq!(queries().await, "10");
         let world = &shadowed.world;
         // A step at a time: what the follower finds further on than it knows is swept by itself.
         world.write("DELETE", "", json!({})).await;
@@ -309,8 +312,28 @@ fn a_collection_that_was_made_again_has_to_be_validated_again() {
             shadowed.row("docs", "validation").await,
             ("none".to_owned(), false)
         );
+        // What was read was read of another one.
+        assert_eq!(queries().await, "0");
         world.sweep().await;
         shadowed.validated("docs").await;
+    });
+}
+
+#[test]
+fn what_was_read_before_nobody_followed_does_not_count() {
+    story(async {
+        let shadowed = Shadowed::new(Primary::Embedded, FEW).await;
+        shadowed.search_times(10).await;
+        let queries = async || shadowed.row("docs", "queries").await.0;
+        assert_eq!(queries().await, "10");
+        for mode in ["dual_write", "dual_read"] {
+            shadowed.world.mode(mode).await.ok();
+        }
+        assert_eq!(queries().await, "10");
+        for mode in ["dual_write", "primary_only", "dual_write", "dual_read"] {
+            shadowed.world.mode(mode).await.ok();
+        }
+        assert_eq!(queries().await, "0");
     });
 }
 
