@@ -60,6 +60,16 @@ impl Sample {
         differs.then_some(sample)
     }
 
+    /// For a read that was not drawn by lot to be asked exactly.
+    #[must_use]
+    pub fn without_exact(self) -> Self {
+        Self {
+            own: None,
+            recall: None,
+            ..self
+        }
+    }
+
     /// What an exact answer of the read store adds: what that store answered first against it, and
     /// it against what the other store answered. One of them without a ranking adds nothing.
     #[must_use]

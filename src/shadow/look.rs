@@ -19,7 +19,7 @@ use super::unpack::unpacked;
 use super::watch::Watch;
 use super::worst::Payloads;
 use super::{Read, Shadow, falls};
-use crate::compare::{Class, DEPTH};
+use crate::compare::{Class, DEPTH, Sample};
 use crate::error::{Error, Result};
 use crate::metrics::Uncompared;
 use crate::model::{PointKey, Role, Subject};
@@ -92,6 +92,7 @@ impl Shadow {
         let (mut answers, mut judged) = self.first_look(read, &pair).await?;
         let took = [answers.one.took, answers.other.took];
         self.metrics.took(read.took, answers.other.took);
+        let is_drawn = answers.exact.is_some();
         for pause in AGAIN {
             if !judged.iter().any(|of| of.class == Class::Real) {
                 break;
@@ -103,6 +104,13 @@ impl Shadow {
             return Err(Uncompared::ModeChanged);
         }
         self.heal(&pair, read.role, &judged).await;
+        if !is_drawn {
+            // Only what looks bad is asked exactly besides: it excuses this read, and would make
+            // either store look worse than it is if it counted for all.
+            for of in &mut judged {
+                of.sample = of.sample.map(Sample::without_exact);
+            }
+        }
         self.report(read, &pair, (&answers, took), judged);
         Ok(())
     }

@@ -137,6 +137,11 @@ impl Fault {
         self.code.as_ref() == Some(code)
     }
 
+    /// Whether it was said before PostgreSQL had anything to say.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.code.is_none() && self.error.kind() == ErrorKind::BadInput
+    }
+
     pub(super) fn into_error(self) -> Error {
         self.error
     }

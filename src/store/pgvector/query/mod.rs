@@ -157,6 +157,7 @@ struct Run<'r> {
 }
 
 /// What is done with the points of a node's prefetches, or to find points where it has none.
+#[derive(Clone)]
 struct Node {
     query: Option<ScoringQuery>,
     params: Option<SearchParams>,
@@ -177,7 +178,16 @@ impl<'r> Run<'r> {
             // What is skipped has to be found first.
             limit: limit.saturating_add(offset),
         };
-        let hits = self.root(node, request.prefetches, request.filter).await?;
+        let mut ends = Vec::new();
+        ends_of(&request.prefetches, request.filter.as_ref(), &mut ends);
+        let found = self.root(node, request.prefetches, request.filter).await;
+        let hits = match found {
+            // They run side by side, and it is chance which of them is the first to be refused.
+            Err(fault) if ends.len() > 1 && fault.is_refusal() => {
+                return Err(self.first_refusal(ends).await.unwrap_or(fault));
+            }
+            found => found?,
+        };
         let mut hits: Vec<_> = hits.into_iter().skip(offset).take(limit).collect();
         let (payload, vector) = (&request.with_payload, &request.with_vector);
         let carried = fill::carried(self.reader, self.known, &mut hits, payload, vector).await?;
@@ -188,6 +198,22 @@ impl<'r> Run<'r> {
             point
         });
         Ok(points.collect())
+    }
+
+    /// The one that Qdrant tells: it carries out all the searches of the tree, then the scrolls.
+    async fn first_refusal(self, ends: Vec<(Node, Option<Filter>)>) -> Option<Fault> {
+        let (searches, scrolls): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(node, _)| {
+            let by_vector = |query: &ScoringQuery| {
+                matches!(query, ScoringQuery::Vector(_) | ScoringQuery::Mmr(_))
+            };
+            node.query.as_ref().is_some_and(by_vector)
+        });
+        for (node, filter) in searches.into_iter().chain(scrolls) {
+            if let Err(fault) = self.leaf(node, filter).await {
+                return Some(fault);
+            }
+        }
+        None
     }
 
     async fn root(
@@ -216,15 +242,10 @@ impl<'r> Run<'r> {
             if prefetches.is_empty() {
                 return self.leaf(node, filter).await;
             }
-            let parts = prefetches.into_iter().map(|part| {
-                let below = Node {
-                    query: part.query,
-                    params: part.params,
-                    threshold: part.score_threshold.map(|score| score.into_inner()),
-                    limit: part.limit,
-                };
-                let filter = Filter::merge_opts(filter.clone(), part.filter);
-                self.node(below, part.prefetches, filter)
+            let parts = prefetches.into_iter().map(|mut part| {
+                let filter = Filter::merge_opts(filter.clone(), part.filter.take());
+                let below = std::mem::take(&mut part.prefetches);
+                self.node(Node::of(part), below, filter)
             });
             let sources = try_join_all(parts).await?;
             self.rescore(node, sources).await
@@ -315,6 +336,33 @@ impl<'r> Run<'r> {
             threshold,
         };
         search::search(self.reader, self.known, query, &wanted).await
+    }
+}
+
+impl Node {
+    fn of(part: Prefetch) -> Self {
+        Self {
+            query: part.query,
+            params: part.params,
+            threshold: part.score_threshold.map(|score| score.into_inner()),
+            limit: part.limit,
+        }
+    }
+}
+
+/// The parts that rest on no others, from the first to the last, with the filters that reach them.
+fn ends_of(
+    prefetches: &[Prefetch],
+    filter: Option<&Filter>,
+    ends: &mut Vec<(Node, Option<Filter>)>,
+) {
+    for part in prefetches {
+        let filter = Filter::merge_opts(filter.cloned(), part.filter.clone());
+        if part.prefetches.is_empty() {
+            ends.push((Node::of(part.clone()), filter));
+        } else {
+            ends_of(&part.prefetches, filter.as_ref(), ends);
+        }
     }
 }
 
