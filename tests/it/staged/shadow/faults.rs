@@ -177,7 +177,7 @@ fn noisy(path: &str, body: Bytes) -> Bytes {
 #[test]
 fn what_an_approximate_search_misses_is_noise() {
     story(async {
-        let shadowed = Shadowed::new(Primary::Qdrant, "").await;
+        let shadowed = Shadowed::new(Primary::Qdrant, "shadow.baseline = 1.0\n").await;
         shadowed.gate.rewrites(noisy);
         assert_eq!(shadowed.search().await, down(30, 21));
         shadowed.told(&[("noise", 1.0)]).await;
@@ -187,6 +187,20 @@ fn what_an_approximate_search_misses_is_noise() {
         assert_eq!(window["overlap"], 0.9);
         assert_eq!(window["overlap_own"], 1.0);
         assert_eq!(window["recall"]["mean"], 0.9);
+    });
+}
+
+#[test]
+fn what_is_asked_exactly_because_it_looks_bad_speaks_for_itself_alone() {
+    story(async {
+        let shadowed = Shadowed::new(Primary::Qdrant, "").await;
+        shadowed.gate.rewrites(noisy);
+        shadowed.search().await;
+        shadowed.told(&[("noise", 1.0)]).await;
+        let window = &shadowed.shelf().await["window"];
+        assert_eq!(window["overlap"], 0.9);
+        assert!(window["overlap_own"].is_null(), "{window}");
+        assert!(window["recall"].is_null(), "{window}");
     });
 }
 
