@@ -150,7 +150,7 @@ impl Guard {
                 collection,
                 why,
                 reason = not_done.reason,
-                "the secondary does not do, and cutover could not be left; it is tried again"
+                "the secondary does not do, and cutover could not be left; it is tried again, later each time"
             ),
         }
         is_done

@@ -45,7 +45,7 @@ pub struct Compared {
 
 impl Direction {
     /// Makes the collection at the follower what it is at the authority. Where that cannot be, why.
-    /// A new one that may lack points is to be swept.
+    /// A new one that may lack points is to be swept, and so is one that nobody has compared yet.
     pub(super) async fn bring_along(&self, collection: &str) -> Result<Option<Box<str>>> {
         let there = schema::describe(&self.follower, collection).await?;
         let here = schema::describe(&self.authority, collection).await?;

@@ -49,7 +49,7 @@ impl Direction {
             match self.sweep_once().await {
                 Ok(()) => (),
                 Err(error) => {
-                    warn!(error = %error.chain(), "a sweep was not finished; it is begun again");
+                    warn!(error = %error.chain(), "a sweep was not finished; it is tried again");
                     tokio::time::sleep(LOOK * 5).await;
                 }
             }
