@@ -12,6 +12,7 @@ mod guard;
 mod journals;
 mod leave;
 mod modes;
+mod places;
 mod readiness;
 mod shadow;
 mod standin;
@@ -137,7 +138,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         modes::on_swap(&cache, &metrics, all_ears, &following, shadow.as_ref()),
         modes::on_arm(&following),
     );
-    let gate = Gatekeeper::new(&following, shadow.as_ref(), &settings.cutover, &clock);
+    let gate = Gatekeeper::new(&following, shadow.as_ref(), &settings, &clock);
     let changing = modes::Changing {
         settings: &settings,
         fleet,

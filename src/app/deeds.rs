@@ -10,6 +10,7 @@ use crate::model::Role;
 use crate::sync::{Compared, Deeds, Told};
 
 pub(super) const YES: &str = "yes";
+const NO: &str = "no";
 
 /// As facts of the control store.
 pub(super) struct Facts {
@@ -36,13 +37,27 @@ impl Facts {
         if self.is_made(at, collection).await? == is_made {
             return Ok(());
         }
-        let fact = if is_made { YES } else { "no" };
+        let fact = if is_made { YES } else { NO };
         self.control.put_fact(&name(at, collection), fact).await
     }
 }
 
 fn name(at: Role, collection: &str) -> String {
-    format!("ours/{at}/{collection}")
+    format!("{}{collection}", all(at))
+}
+
+fn all(at: Role) -> String {
+    format!("ours/{at}/")
+}
+
+/// Nothing there is known to be ours.
+pub(super) async fn forget(control: &dyn Control, at: Role) -> Result<()> {
+    for (name, fact) in control.facts(&all(at)).await? {
+        if fact != NO {
+            control.put_fact(&name, NO).await?;
+        }
+    }
+    Ok(())
 }
 
 impl Deeds for Facts {

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use tracing::warn;
+
 use super::sync::Following;
 use crate::clock::Clock;
 use crate::compare::{Evidence, Indexes, Limits, Summary, Table, Validation, Window};
-use crate::config;
+use crate::config::{self, Settings};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::validations::{self, Validated};
 use crate::mode::{Checked, Gate, ModeFuture};
@@ -32,6 +34,17 @@ pub(super) struct Gatekeeper {
     is_in_force: bool,
     limits: Limits,
     clock: Clock,
+}
+
+/// The setting without which the gate never opens, if it is switched off.
+fn lacking(settings: &Settings) -> Option<&'static str> {
+    let is_asked = settings.secondary.is_some() && settings.cutover.gate;
+    match &settings.shadow {
+        _ if !is_asked => None,
+        shadow if shadow.sample <= 0.0 => Some("shadow.sample is 0"),
+        shadow if shadow.baseline <= 0.0 => Some("shadow.baseline is 0"),
+        _ => None,
+    }
 }
 
 /// What the settings ask for.
@@ -53,9 +66,17 @@ impl Gatekeeper {
     pub(super) fn new(
         following: &Arc<Following>,
         shadow: Option<&Arc<Shadow>>,
-        settings: &config::Cutover,
+        settings: &Settings,
         clock: &Clock,
     ) -> Arc<Self> {
+        if let Some(lacking) = lacking(settings) {
+            warn!(
+                lacking,
+                "cutover.gate will refuse every cutover: what it asks for is never measured; \
+                 measure it, or set cutover.gate = false"
+            );
+        }
+        let settings = &settings.cutover;
         Arc::new(Self {
             following: Arc::clone(following),
             shadow: shadow.map(Arc::clone),

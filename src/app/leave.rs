@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::sync::Parts;
-use crate::model::Role;
+use crate::mode::Table;
+use crate::model::{Mode, Role};
+use crate::store::MirrorPlan;
 use crate::sync::{Leave, SweepPermit, WHOLE_STORE};
 
 /// Whether a collection is mirrored from the store in this role.
@@ -33,4 +35,16 @@ pub(super) fn leave(parts: &Parts<'_>) -> Box<dyn Fn() -> Option<Leave> + Send +
 pub(super) fn permit(parts: &Parts<'_>) -> Box<dyn Fn() -> Option<SweepPermit> + Send + Sync> {
     let passage = Arc::clone(parts.passage);
     Box::new(move || Some(Box::new(passage.begin()?) as SweepPermit))
+}
+
+/// What a store in this role has to mark.
+pub(super) fn plan(table: &Table, role: Role) -> MirrorPlan {
+    let is_followed = |mode: Mode| mode.authority() == role && mode.follower().is_some();
+    let own = table.collections.iter();
+    MirrorPlan {
+        default: is_followed(table.mode),
+        named: own
+            .map(|(name, mode)| (name.clone(), is_followed(*mode)))
+            .collect(),
+    }
 }

@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::deeds::YES;
-use super::sync::{Following, LOOK, plan};
+use super::leave::plan;
+use super::sync::{Following, LOOK};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Drain, ModeFuture, Readiness, Standing, journals};
 use crate::model::Role;

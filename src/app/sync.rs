@@ -17,18 +17,19 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::deeds::{Facts, YES};
-use super::leave::{follows, leave, permit};
+use super::leave::{follows, leave, permit, plan};
+use super::places::Places;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::journal::{Found, Journal, JournalSettings};
 use crate::metrics::{Metrics, SyncMetrics};
 use crate::mode::control::{Control, Proposal};
-use crate::mode::{Fleet, Passage, Readiness as _, Router, Table};
-use crate::model::{Mode, Role, StoreKind};
+use crate::mode::{Fleet, Passage, Readiness as _, Router};
+use crate::model::{Role, StoreKind};
 use crate::proxy::Mirrors;
 use crate::stage::Stages;
-use crate::store::{MirrorPlan, Pgvector};
+use crate::store::Pgvector;
 use crate::sync::{
     Direction, DirectionSettings, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox, Way,
     hand_over,
@@ -42,6 +43,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// The name under which the control store says who it is.
 const CONTROL_ID: &str = "control_id";
+/// Why everything is compared where a store is another one. It is begun as if never compared.
+const MOVED: &str = "never compared since a store has another address";
 /// Why everything is compared where marks are lost.
 const LOST: &str = "the journal of writes was not there";
 
@@ -66,6 +69,9 @@ pub(super) struct Following {
     pub(super) control: Arc<dyn Control>,
     pub(super) mirrors: Mirrors,
     pub(super) pgvector: Vec<(Role, Arc<Pgvector>)>,
+    /// `None`: there is only one store.
+    places: Option<Places>,
+    clock: Clock,
     metrics: SyncMetrics,
     /// Whether it is known, durably, what has to be compared.
     pub(super) has_owned_up: AtomicBool,
@@ -97,6 +103,8 @@ impl Following {
             control: Arc::clone(parts.control),
             mirrors,
             pgvector: parts.pgvector.to_vec(),
+            places: Places::of(parts.settings),
+            clock: parts.clock.clone(),
             metrics: parts.metrics.sync.clone(),
             has_owned_up: AtomicBool::new(false),
             fleet,
@@ -182,9 +190,14 @@ impl Following {
         });
     }
 
-    /// A direction that is followed and whose marks are not all there is compared whole.
+    /// A direction that is followed and whose marks are not all there, or one of whose stores is
+    /// another than before, is compared whole.
     async fn own_up(&self) -> Result<()> {
         let snapshot = self.router.snapshot();
+        let moved = match &self.places {
+            Some(places) => places.moved(&*self.control).await?,
+            None => Vec::new(),
+        };
         for role in Role::BOTH {
             let Some(mirror) = self.mirrors.from(role) else {
                 continue;
@@ -203,6 +216,9 @@ impl Following {
                 }
                 continue;
             }
+            if !moved.is_empty() {
+                ledger.want_sweep(None, MOVED).await?;
+            }
             let fact = format!("followed_from_{role}");
             if self.control.fact(&fact).await?.is_none() {
                 ledger.want_sweep(None, NEVER_COMPARED).await?;
@@ -210,6 +226,10 @@ impl Following {
             } else if lost.is_some() {
                 error!(authority = %role, "{LOST}; everything is compared");
             }
+        }
+        if let Some(places) = &self.places {
+            let now_ms = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
+            places.settle(&*self.control, &moved, now_ms).await?;
         }
         self.has_owned_up.store(true, Ordering::Release);
         Ok(())
@@ -391,18 +411,6 @@ pub(super) fn rehearsal(
         let metrics = metrics.sync.clone();
         Rehearsal::start(Arc::clone(follower), patience, metrics, tasks, stop)
     })
-}
-
-/// What a store in this role has to mark.
-pub(super) fn plan(table: &Table, role: Role) -> MirrorPlan {
-    let is_followed = |mode: Mode| mode.authority() == role && mode.follower().is_some();
-    let own = table.collections.iter();
-    MirrorPlan {
-        default: is_followed(table.mode),
-        named: own
-            .map(|(name, mode)| (name.clone(), is_followed(*mode)))
-            .collect(),
-    }
 }
 
 fn mirror(

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::control::Control;
 use crate::error::Result;
 
+const ALL: &str = "validation/";
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validated {
@@ -56,6 +58,14 @@ pub async fn void(control: &dyn Control, collection: &str, now_ms: u64) -> Resul
     control.put_fact(&fact(collection), &told.to_string()).await
 }
 
+/// The same of all that was ever compared.
+pub async fn void_all(control: &dyn Control, now_ms: u64) -> Result<()> {
+    for (name, _) in control.facts(ALL).await? {
+        void(control, name.strip_prefix(ALL).unwrap_or(&name), now_ms).await?;
+    }
+    Ok(())
+}
+
 fn read(told: &str) -> Known {
     let Ok(told) = serde_json::from_str::<Value>(told) else {
         return Known::default();
@@ -78,7 +88,7 @@ fn validated(told: &Value) -> Option<Validated> {
 }
 
 fn fact(collection: &str) -> String {
-    format!("validation/{collection}")
+    format!("{ALL}{collection}")
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod journals;
 mod killed;
 mod late;
 mod letters;
+mod moved;
 mod paused;
 mod shadow;
 

@@ -1,0 +1,160 @@
+//! Which two stores it is that the control store speaks of.
+//!
+//! What is noted there of a follower is true of one store: which of its collections sync has made,
+//! and may delete; which were compared whole. Another store at another address knows nothing of it,
+//! though it has the same role. So the addresses are noted too, and where they are not those of the
+//! settings, all that is noted of what was there before goes, and everything is compared again.
+
+use tracing::warn;
+
+use super::deeds;
+use crate::config::{Settings, Store};
+use crate::error::Result;
+use crate::mode::control::Control;
+use crate::mode::validations;
+use crate::model::{Role, StoreKind};
+
+/// As they are noted. Not readable: an address may hold what is a secret.
+pub(super) struct Places([String; 2]);
+
+impl Places {
+    /// `None` where there is only one store, of which nothing is noted.
+    pub(super) fn of(settings: &Settings) -> Option<Self> {
+        let secondary = settings.secondary.as_ref()?;
+        let stores = [
+            (Role::Primary, &settings.primary),
+            (Role::Secondary, secondary),
+        ];
+        Some(Self(stores.map(|(role, store)| {
+            let place = place(store, &settings.folder(role).display().to_string());
+            blake3::hash(place.as_bytes()).to_hex().to_string()
+        })))
+    }
+
+    /// The roles in which there is another store than was noted.
+    pub(super) async fn moved(&self, control: &dyn Control) -> Result<Vec<Role>> {
+        let mut moved = Vec::new();
+        for (role, place) in Role::BOTH.into_iter().zip(&self.0) {
+            let noted = control.fact(&fact(role)).await?;
+            if noted.is_some_and(|noted| noted != *place) {
+                moved.push(role);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Notes these, and forgets what was noted of those that were there before. Whoever stops
+    /// half-way begins anew.
+    pub(super) async fn settle(
+        &self,
+        control: &dyn Control,
+        moved: &[Role],
+        now_ms: u64,
+    ) -> Result<()> {
+        for role in moved {
+            warn!(
+                %role,
+                "it is another store than the one that was followed, or has another address: what \
+                 was known of it is forgotten, and everything is compared"
+            );
+            deeds::forget(control, *role).await?;
+        }
+        if !moved.is_empty() {
+            validations::void_all(control, now_ms).await?;
+        }
+        for (role, place) in Role::BOTH.into_iter().zip(&self.0) {
+            if control.fact(&fact(role)).await?.as_ref() != Some(place) {
+                control.put_fact(&fact(role), place).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fact(role: Role) -> String {
+    format!("place/{role}")
+}
+
+/// Who asks, with which password and by which settings of the connection, is not part of it.
+fn place(store: &Store, folder: &str) -> String {
+    let at = match (&store.url, store.kind) {
+        (Some(url), StoreKind::Qdrant | StoreKind::Pgvector) => {
+            let path = url.path_prefix().split('?').next().unwrap_or_default();
+            format!("{}{path}", url.authority().to_ascii_lowercase())
+        }
+        (_, _) => folder.to_owned(),
+    };
+    format!("{} {at}", store.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{self, Env, Sources};
+    use crate::mode::control::MemoryControl;
+    use crate::mode::validations::Validated;
+
+    fn places(secondary: &str) -> Places {
+        Places(["here", secondary].map(str::to_owned))
+    }
+
+    #[test]
+    fn a_place_is_where_a_store_is_and_not_who_asks_it() {
+        let of = |url: &str| {
+            let env = [("DATABASE_URL".to_owned(), url.to_owned())];
+            let sources = Sources {
+                file: None,
+                default_file: None,
+                env: Env::from_iter(env),
+                flags: Vec::new(),
+            };
+            let loaded = config::load(sources).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            place(&loaded.settings.primary, "/data")
+        };
+        let plain = of("postgres://a@db/one");
+        assert_eq!(plain, "pgvector db:5432/one");
+        assert_eq!(
+            of("postgresql://b:secret@DB:5432/one?sslmode=require"),
+            plain
+        );
+        assert_ne!(of("postgres://a@db/two"), plain);
+        assert_ne!(of("postgres://a@db:5433/one"), plain);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_noted_of_another_store_is_forgotten() {
+        let control = MemoryControl::new(Duration::from_secs(10));
+        let validated = Validated {
+            at_ms: 5,
+            compared: 3,
+            differed: 0,
+            passed: true,
+        };
+        let ours = ["ours/primary/docs", "ours/secondary/docs"];
+        let first = places("there");
+        assert_eq!(first.moved(&control).await.unwrap(), []);
+        first.settle(&control, &[], 1).await.unwrap();
+        for fact in ours {
+            control.put_fact(fact, deeds::YES).await.unwrap();
+        }
+        validations::note(&control, "docs", validated)
+            .await
+            .unwrap();
+        assert_eq!(first.moved(&control).await.unwrap(), []);
+
+        let other = places("elsewhere");
+        let moved = other.moved(&control).await.unwrap();
+        assert_eq!(moved, [Role::Secondary]);
+        other.settle(&control, &moved, 7).await.unwrap();
+        assert_eq!(other.moved(&control).await.unwrap(), []);
+        let mut left = Vec::new();
+        for fact in ours {
+            left.push(control.fact(fact).await.unwrap().unwrap());
+        }
+        assert_eq!(left, [deeds::YES, "no"]);
+        let known = validations::known(&control, "docs").await.unwrap();
+        assert_eq!((known.last, known.voided_at_ms), (None, Some(7)));
+    }
+}
