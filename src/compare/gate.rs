@@ -159,15 +159,23 @@ fn of_reads(summary: &Summary, limits: &Limits) -> Vec<Row> {
     ];
     rows.extend(of_rows(summary, limits));
     rows.extend(of_recall(summary, limits));
-    rows.push(Row {
+    rows.push(of_order(summary, limits));
+    rows
+}
+
+/// A single row is in no order: an application that only ever asks for the first has none to lose.
+fn of_order(summary: &Summary, limits: &Limits) -> Row {
+    let has_none = summary.queries > 0 && summary.lists == 0;
+    let is_above = |found: f64| found > limits.spearman_above + ROUNDING;
+    Row {
         what: "spearman",
         needed: format!("above {:.2}", limits.spearman_above),
-        found: told(summary.spearman, |found| format!("{found:.4}")),
-        holds: summary
-            .spearman
-            .is_some_and(|found| found > limits.spearman_above + ROUNDING),
-    });
-    rows
+        found: match summary.spearman {
+            None if has_none => "none: no answer has two rows".to_owned(),
+            found => told(found, |found| format!("{found:.4}")),
+        },
+        holds: summary.spearman.map_or(has_none, is_above),
+    }
 }
 
 /// How far both stores give the same rows.
@@ -417,6 +425,21 @@ mod tests {
     }
 
     #[test]
+    fn where_only_single_rows_are_asked_for_no_order_is_missing() {
+        let mut summary = summary();
+        (summary.spearman, summary.lists) = (None, 0);
+        let of = table(&evidence(&summary));
+        assert!(of.passes(), "{:?}", of.missing().collect::<Vec<_>>());
+        summary.lists = 1;
+        fails(
+            "spearman",
+            &table(&evidence(&summary)),
+            "above 0.80",
+            "none",
+        );
+    }
+
+    #[test]
     fn of_an_empty_collection_only_what_is_not_read_counts() {
         let summary = summary();
         let evidence = Evidence {
@@ -456,6 +479,7 @@ mod tests {
                 top1: true,
                 overlap,
                 spearman: Some(0.9),
+                is_list: true,
                 own: Some(1.0),
                 recall: Some(0.9),
             };

@@ -30,6 +30,8 @@ pub struct Sample {
     /// Of the first ten; rows that are only tied at the cut are taken as equal where that is seen.
     pub overlap: f64,
     pub spearman: Option<f64>,
+    /// Whether either answer has rows enough for an order.
+    pub is_list: bool,
     /// The overlap of the read store with its own exact answer, if it was asked twice.
     pub own: Option<f64>,
     /// The part of that exact answer's first ten that the other store found.
@@ -47,6 +49,7 @@ impl Sample {
             top1: false,
             overlap: 0.0,
             spearman: None,
+            is_list: seen.apart().rows > 1,
             own: None,
             recall: None,
         };
@@ -120,6 +123,8 @@ pub struct Summary {
     pub overlap: Option<f64>,
     /// Of those measured that have an order.
     pub spearman: Option<f64>,
+    /// The measured with more than one row in either answer.
+    pub lists: u64,
     pub recall: Option<Spread>,
     pub overlaps: Overlaps,
 }
@@ -153,6 +158,7 @@ struct Part {
     queries: u64,
     spearman_sum: f64,
     spearman_count: u64,
+    lists: u64,
     overlaps: Overlaps,
     recall: Histogram,
 }
@@ -225,6 +231,7 @@ impl Part {
         self.first = Some(self.first.map_or(now, |first| first.min(now)));
         self.queries += 1;
         self.top1 += u64::from(sample.top1);
+        self.lists += u64::from(sample.is_list);
         self.overlaps.add(sample.overlap, sample.own);
         if let Some(spearman) = sample.spearman {
             self.spearman_sum += spearman;
@@ -247,6 +254,7 @@ impl Part {
         self.queries += other.queries;
         self.spearman_sum += other.spearman_sum;
         self.spearman_count += other.spearman_count;
+        self.lists += other.lists;
         self.overlaps.merge(&other.overlaps);
         self.recall.merge(&other.recall);
     }
@@ -268,6 +276,7 @@ impl Part {
             top1: mean(self.top1 as f64, self.queries),
             overlap: self.overlaps.observed().mean(),
             spearman: mean(self.spearman_sum, self.spearman_count),
+            lists: self.lists,
             recall: recall(),
             overlaps: self.overlaps,
         }

@@ -25,7 +25,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::metrics::ReportMetrics;
 use crate::model::{Access, Class, Operation};
-use crate::task::{Group, Phase, Stop};
+use crate::task::{Group, Phase, Stop, spawn_blocking};
 pub use look::shape;
 pub use shape::{Feature, Shape};
 pub use verdict::{Verdict, of as verdict};
@@ -34,6 +34,8 @@ pub use verdict::{Verdict, of as verdict};
 const QUEUE: usize = 16;
 /// A longer body is not looked at.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// A longer one is looked at off the async threads.
+const AT_ONCE_BYTES_MAX: usize = 16 * 1024;
 /// One request is looked at in so long: a body of common length takes a hundredth of it.
 const PACE: Duration = Duration::from_millis(5);
 /// Shapes that are kept apart; further ones are counted together.
@@ -146,7 +148,17 @@ async fn look_at_all(
             query,
             body,
         } = request;
-        let shape = shape(operation, query.as_deref(), body.as_deref());
+        let is_long = body
+            .as_ref()
+            .is_some_and(|body| body.len() > AT_ONCE_BYTES_MAX);
+        let look = move || shape(operation, query.as_deref(), body.as_deref());
+        let shape = match is_long {
+            true => match spawn_blocking("shape", look).await {
+                Ok(shape) => shape,
+                Err(_panicked) => continue,
+            },
+            false => look(),
+        };
         books.lock().count(shape);
         metrics.looked_at.inc();
         pace.tick().await;

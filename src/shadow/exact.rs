@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::side::Question;
 use crate::compare::{Order, Questions};
 use crate::model::Operation;
 
@@ -11,6 +12,15 @@ pub(super) fn may_guess(questions: &Questions) -> bool {
     let counts = is_count(questions.operation());
     let mut each = questions.each().iter();
     each.any(|asked| !asked.exact && (counts || asked.order == Order::Ranked))
+}
+
+/// Whether it is a search, or several, at which the store does not guess as it is.
+pub(super) fn asks_exactly(question: &Question) -> bool {
+    let questions = Questions::read(question.operation, &question.body);
+    questions.is_some_and(|questions| {
+        let mut each = questions.each().iter();
+        !may_guess(&questions) && each.any(|asked| asked.order == Order::Ranked)
+    })
 }
 
 fn is_count(operation: Operation) -> bool {

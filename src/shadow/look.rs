@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::books::Entry;
+use super::exact::asks_exactly;
 use super::round::{Answers, Judged, Pair};
 use super::side::Said;
 use super::unpack::unpacked;
@@ -130,9 +131,9 @@ impl Shadow {
         pair: &Pair<'_>,
     ) -> Result<(Answers, Vec<Judged>), Uncompared> {
         let question = &read.question;
-        let exact = falls(self.settings.baseline)
-            .then(|| Pair::exact_form(question))
-            .flatten();
+        let is_drawn = falls(self.settings.baseline);
+        let exact = is_drawn.then(|| Pair::exact_form(question)).flatten();
+        let is_exact = is_drawn && exact.is_none() && asks_exactly(question);
         let exactly = async {
             match &exact {
                 Some(exact) => pair.ask_exactly(exact).await,
@@ -140,14 +141,16 @@ impl Shadow {
             }
         };
         let (other, exact) = tokio::join!(pair.ask_follower(question), exactly);
+        let one = Said {
+            status: read.status,
+            body: plain(read).await?,
+            took: read.took,
+        };
+        let is_own = is_exact && (200..300).contains(&one.status);
         let answers = Answers {
-            one: Said {
-                status: read.status,
-                body: plain(read).await?,
-                took: read.took,
-            },
+            exact: exact.or_else(|| is_own.then(|| one.clone())),
+            one,
             other: other?,
-            exact,
         };
         let own = || self.own(pair.real, read.role);
         let judged = pair.judge(question, &answers, own, &HashSet::new()).await?;

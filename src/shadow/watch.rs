@@ -78,7 +78,7 @@ pub struct Tally {
 pub struct LatelyOf {
     pub collection: Box<str>,
     pub summary: Summary,
-    /// Of the read store and of the other, and of how many reads.
+    /// Of the read store and of the other: the last of so many reads that both answered.
     pub p99: [Duration; 2],
     pub timed: u64,
     /// Reads that the other store was asked too, and those that it refused or was silent about.
@@ -193,7 +193,7 @@ impl Watch {
             LatelyOf {
                 collection: name.clone(),
                 summary: of.window.summary(now),
-                timed: u64::try_from(own.len()).unwrap_or(u64::MAX),
+                timed: asked.saturating_sub(unanswered),
                 p99: [p99(own), p99(other)],
                 asked,
                 unanswered,
@@ -330,5 +330,12 @@ mod tests {
         let expected = [99, 198].map(Duration::from_millis);
         assert_eq!((of.timed, of.p99), (100, expected));
         assert_eq!((of.asked, of.unanswered), (101, 1));
+        // Not all of so many are remembered, and all of them count.
+        for _ in 0..LATENCIES {
+            watch.compared("docs", std::iter::empty(), [Duration::ZERO; 2]);
+        }
+        let lately = watch.lately();
+        let of = lately.collections.first().unwrap();
+        assert_eq!((of.timed, of.p99), (2148, [Duration::ZERO; 2]));
     }
 }

@@ -12,6 +12,7 @@ fn sample(class: Class, overlap: f64) -> Sample {
         top1: overlap > 0.5,
         overlap,
         spearman: (overlap > 0.0).then_some(overlap),
+        is_list: overlap < 1.0,
         own: None,
         recall: None,
     }
@@ -55,6 +56,7 @@ fn the_figures_are_those_of_the_reads() {
     near(summary.top1, 0.75);
     near(summary.overlap, 0.7);
     near(summary.spearman, 2.8 / 3.0);
+    assert_eq!(summary.lists, 2);
     near(summary.overlaps.corrected(), 0.7 / 0.95);
     let recall = summary.recall.unwrap();
     assert_eq!(recall.count, 2);

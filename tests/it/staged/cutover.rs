@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::gate::Fate;
-use super::shadow::{Shadowed, points};
-use super::{Primary, upserting};
+use super::shadow::{Shadowed, best, points};
+use super::{Plain, Primary, listening, upserting};
 use crate::support::ask::{Answer, Ask};
-use crate::support::process::{Run, run};
+use crate::support::folder::Folder;
+use crate::support::process::{Process, Run, run};
 use crate::support::{story, until};
 
 /// Few reads will do, as long as they are good.
@@ -248,6 +249,43 @@ fn the_check_prints_the_table_and_its_exit_code_is_the_verdict() {
             early.out.contains("dual_write has to come first"),
             "{early:?}"
         );
+    });
+}
+
+#[test]
+fn an_application_that_asks_exactly_and_for_the_best_alone_passes() {
+    story(async {
+        let shadowed = Shadowed::new(Primary::Embedded, FEW).await;
+        shadowed.validated("docs").await;
+        let mut exact = best(1);
+        exact["params"] = json!({"exact": true});
+        for _ in 0..10 {
+            shadowed.ask("/points/query", &exact).await;
+        }
+        until("all are compared", async || shadowed.compared() >= 10.0).await;
+        let recall = shadowed.row("docs", "recall@10 p5").await;
+        assert_eq!(recall, ("1.0000".to_owned(), true));
+        assert_eq!(shadowed.check("").await["opens"], true);
+    });
+}
+
+#[test]
+fn a_gate_that_could_never_open_is_told_of_at_the_start() {
+    story(async {
+        let secondary = Plain::new().await;
+        for (key, lacking) in [("sample", true), ("baseline", true), ("window", false)] {
+            let data = Folder::new();
+            let more = format!(
+                "primary.kind = \"embedded\"\nsecondary.kind = \"qdrant\"\n\
+                 secondary.url = \"{}\"\ncutover.gate = true\nshadow.{key} = {}\n",
+                secondary.url(),
+                if lacking { "0.0" } else { "\"1day\"" },
+            );
+            let process = Process::start(&listening(&data, &more), &[]).await;
+            let log = process.said();
+            let told = log.contains(&format!("shadow.{key} is 0"));
+            assert_eq!(told, lacking, "{log}");
+        }
     });
 }
 
