@@ -100,6 +100,17 @@ impl Lane {
         (place, is_new)
     }
 
+    /// The one whose turn it is: the first. But a deletion that is known to have happened comes
+    /// before changes that stand before it: they are of a life that is over, and what the follower
+    /// has of it may be in their way for good.
+    pub(super) fn barrier_in_turn(&self) -> Option<(u64, &Barrier)> {
+        let is_over = |of: &Barrier| of.subject == Subject::Dropped && of.is_sure;
+        let mut deletions = self.barriers.iter().filter(|(_, of)| is_over(of));
+        let deletion = deletions.next();
+        let turn = deletion.or_else(|| self.barriers.first_key_value());
+        turn.map(|(place, barrier)| (*place, barrier))
+    }
+
     pub(super) fn land_barrier(
         &mut self,
         place: u64,
@@ -150,14 +161,11 @@ impl Lane {
 
     /// The follower has what the barrier stands for. The places that the journal may forget.
     pub(super) fn clear_barrier(&mut self, token: u64, now: Now) -> Vec<u64> {
-        // Only the first in line can have been given.
-        let Some(mut first) = self.barriers.first_entry() else {
+        let mut owed = self.barriers.iter_mut().filter(|(_, of)| of.is_owed);
+        let Some((place, barrier)) = owed.find(|(_, of)| of.token == token) else {
             return Vec::new();
         };
-        let (place, barrier) = (*first.key(), first.get_mut());
-        if barrier.token != token || !barrier.is_owed {
-            return Vec::new();
-        }
+        let place = *place;
         barrier.is_owed = false;
         if barrier.flying > 0 {
             return Vec::new();
@@ -166,7 +174,8 @@ impl Lane {
             self.put_to_sleep(place, now);
             return Vec::new();
         }
-        let mut gone = first.remove().also_at;
+        let cleared = self.barriers.remove(&place);
+        let mut gone = cleared.map_or_else(Vec::new, |of| of.also_at);
         gone.push(place);
         gone
     }

@@ -281,8 +281,8 @@ impl Lane {
 
     /// Up to `max` of what is first in line, and when the oldest of them was made.
     pub(super) fn take(&self, max: usize, now: Now) -> Option<(Vec<Mark>, u64)> {
-        let barrier = self.barriers.first_key_value();
-        let end = barrier.map_or(u64::MAX, |(place, _)| *place);
+        let barrier = self.barrier_in_turn();
+        let end = barrier.map_or(u64::MAX, |(place, _)| place);
         let (mut marks, mut oldest_ms) = (Vec::new(), u64::MAX);
         for id in self.queue.range(..end).map(|(_, id)| *id) {
             let Some(entry) = self.points.get(&id) else {

@@ -268,6 +268,52 @@ async fn a_deletion_makes_what_was_before_it_void_and_not_what_is_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_comes_before_the_changes_of_the_life_that_it_ended() {
+    let folder = Scratch::new();
+    let journal = folder.fresh();
+    let settled = async |subject| {
+        let intent = journal.intend("a", &[subject]).await.unwrap();
+        intent.end(Outcome::Settled);
+    };
+    settled(Subject::Schema).await;
+    let flying = journal.intend("a", &[Subject::Schema]).await.unwrap();
+    let change = taken(&journal).await;
+    assert_eq!(subjects(&change), [Subject::Schema; 0]);
+    settled(Subject::Dropped).await;
+    settled(Subject::Schema).await;
+    journal.mark("a", &[number(1)]).await.unwrap();
+    flying.end(Outcome::Settled);
+    let killed = folder.as_killed().whole();
+    for journal in [&journal, &killed] {
+        let order = [
+            vec![Subject::Dropped],
+            vec![Subject::Schema],
+            vec![Subject::Schema],
+            numbers([1]),
+        ];
+        for expected in order {
+            let marks = taken(journal).await;
+            assert_eq!(subjects(&marks), expected);
+            journal.clear("a", &marks).await.unwrap();
+        }
+    }
+    assert_eq!(waiting(&journal).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_worked_on_when_a_deletion_came_before_it_is_cleared_all_the_same() {
+    let folder = Scratch::new();
+    let journal = folder.fresh();
+    journal.mark("a", &[Subject::Schema]).await.unwrap();
+    let change = taken(&journal).await;
+    journal.mark("a", &[Subject::Dropped]).await.unwrap();
+    assert_eq!(subjects(&taken(&journal).await), [Subject::Dropped]);
+    journal.clear("a", &change).await.unwrap();
+    assert_eq!(subjects(&taken(&journal).await), [Subject::Dropped]);
+    assert_eq!(waiting(&journal).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_deletion_makes_nothing_void() {
     let folder = Scratch::new();
     let journal = folder.fresh();
