@@ -61,10 +61,6 @@ pub(super) async fn forget(control: &dyn Control, at: Role) -> Result<()> {
 }
 
 impl Deeds for Facts {
-    fn is_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
-        Box::pin(self.is_made(self.follower, collection))
-    }
-
     fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()> {
         Box::pin(self.set_made(self.follower, collection, is_ours))
     }

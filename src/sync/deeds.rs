@@ -2,9 +2,9 @@
 //!
 //! A follower may be somebody's who keeps more there than what is mirrored. So a collection of it
 //! is deleted only where it is known to be ours: made here, or once found equal to the authority's
-//! of that name. What is known is durable (`Deeds`). Where the authority's collection was deleted
-//! and its mark is lost, or was made again with other vectors, ours goes too; what is not ours
-//! stays, and a person is told.
+//! of that name, whichever of the two followed then. What is known is durable (`Deeds`). Where the
+//! authority's collection was deleted and its mark is lost, or was made again with other vectors,
+//! ours goes too; what is not ours stays, and a person is told.
 
 use serde_json::Value;
 use tracing::{info, warn};
@@ -18,8 +18,6 @@ use crate::model::SweepDue;
 
 /// Which collections of the follower are ours. Durable.
 pub trait Deeds: Send + Sync {
-    fn is_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
-
     fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()>;
 
     /// Whether one store's collection of this name was once brought from the other's, whichever of
@@ -95,13 +93,13 @@ impl Direction {
         if is_new && !self.was_made(collection, &brought).await? {
             self.deeds.set_ours(collection, false).await?;
         }
-        if matches!(brought, Brought::Other(_)) && self.deeds.is_ours(collection).await? {
+        if matches!(brought, Brought::Other(_)) && self.deeds.are_paired(collection).await? {
             // Read again before anything is deleted for it: it may be made again just now.
             brought = schema::bring(authority, follower, &*self.follows, collection).await?;
         }
         // A refusal, whatever it is about, is no reason: what is there would be refused again.
         if let Brought::Other(why) = &brought
-            && self.deeds.is_ours(collection).await?
+            && self.deeds.are_paired(collection).await?
         {
             warn!(collection, %why, "it was made again as another; what the follower had goes");
             let reason = "it was made again as another";
@@ -144,7 +142,7 @@ impl Direction {
             if schema::describe(&self.authority, stranger).await?.is_some() {
                 continue;
             }
-            if self.deeds.is_ours(stranger).await? {
+            if self.deeds.are_paired(stranger).await? {
                 info!(collection = %stranger, "the authority has it no more; the follower deletes it");
                 schema::drop_collection(&self.follower, stranger).await?;
                 self.state.parts(stranger);

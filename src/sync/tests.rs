@@ -218,7 +218,7 @@ impl Deeds for Known {
         now(())
     }
 
-    fn is_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
+    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
         now(self.0.lock().contains(collection))
     }
 
@@ -230,10 +230,6 @@ impl Deeds for Known {
             known.remove(collection);
         }
         now(())
-    }
-
-    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
-        self.is_ours(collection)
     }
 
     fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {

@@ -40,10 +40,6 @@ struct Drainer {
 struct Nothing;
 
 impl Deeds for Nothing {
-    fn is_ours<'a>(&'a self, _collection: &'a str) -> Told<'a, bool> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
-
     fn set_ours<'a>(&'a self, _collection: &'a str, _is_ours: bool) -> Told<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
