@@ -60,6 +60,8 @@ impl Sample {
             return Some(sample);
         }
         let differs = matches!(&seen.answers, Answers::Failed { one, other } if one != other);
+        // Nobody knows of what has no answer.
+        sample.is_list = true;
         differs.then_some(sample)
     }
 

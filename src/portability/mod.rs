@@ -153,14 +153,17 @@ async fn look_at_all(
             .is_some_and(|body| body.len() > AT_ONCE_BYTES_MAX);
         let look = move || shape(operation, query.as_deref(), body.as_deref());
         let shape = match is_long {
-            true => match spawn_blocking("shape", look).await {
-                Ok(shape) => shape,
-                Err(_panicked) => continue,
-            },
-            false => look(),
+            true => spawn_blocking("shape", look).await.ok(),
+            false => Some(look()),
         };
-        books.lock().count(shape);
-        metrics.looked_at.inc();
+        match shape {
+            Some(shape) => {
+                books.lock().count(shape);
+                metrics.looked_at.inc();
+            }
+            // It panicked, which is told where it is seen.
+            None => drop(metrics.passed_over.inc()),
+        }
         pace.tick().await;
     }
 }

@@ -17,10 +17,17 @@ pub(super) fn may_guess(questions: &Questions) -> bool {
 /// Whether it is a search, or several, at which the store does not guess as it is.
 pub(super) fn asks_exactly(question: &Question) -> bool {
     let questions = Questions::read(question.operation, &question.body);
-    questions.is_some_and(|questions| {
+    let is_ranked = questions.is_some_and(|questions| {
         let mut each = questions.each().iter();
-        !may_guess(&questions) && each.any(|asked| asked.order == Order::Ranked)
-    })
+        each.any(|asked| asked.order == Order::Ranked)
+    });
+    // To its last prefetch: nothing is left to be asked more exactly.
+    is_ranked
+        && exactly(question.operation, &question.body).is_some_and(|exact| {
+            let [own, exact] =
+                [&question.body, &exact].map(|body| serde_json::from_slice(body).ok());
+            own == exact as Option<Value>
+        })
 }
 
 fn is_count(operation: Operation) -> bool {

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::books::Entry;
 use super::exact::asks_exactly;
 use super::round::{Answers, Judged, Pair};
-use super::side::Said;
+use super::side::{Question, Said};
 use super::unpack::unpacked;
 use super::watch::Watch;
 use super::worst::Payloads;
@@ -133,7 +133,6 @@ impl Shadow {
         let question = &read.question;
         let is_drawn = falls(self.settings.baseline);
         let exact = is_drawn.then(|| Pair::exact_form(question)).flatten();
-        let is_exact = is_drawn && exact.is_none() && asks_exactly(question);
         let exactly = async {
             match &exact {
                 Some(exact) => pair.ask_exactly(exact).await,
@@ -146,9 +145,9 @@ impl Shadow {
             body: plain(read).await?,
             took: read.took,
         };
-        let is_own = is_exact && (200..300).contains(&one.status);
+        let own = || exact_as_it_is(question, &one);
         let answers = Answers {
-            exact: exact.or_else(|| is_own.then(|| one.clone())),
+            exact: exact.or_else(|| is_drawn.then(own).flatten()),
             one,
             other: other?,
         };
@@ -171,7 +170,10 @@ impl Shadow {
             return Err(Uncompared::AuthoritySilent);
         };
         let exact = Pair::exact_form(&read.question);
-        let answers = pair.ask(&read.question, exact.as_ref()).await?;
+        let mut answers = pair.ask(&read.question, exact.as_ref()).await?;
+        answers.exact = answers
+            .exact
+            .or_else(|| exact_as_it_is(&read.question, &answers.one));
         let own = || self.own(pair.real, read.role);
         let judging = pair.judge(&read.question, &answers, own, &before.dirty);
         let judged = judging.await?;
@@ -260,6 +262,12 @@ impl Shadow {
         }
         self.books.took(pair.real, read.role, took);
     }
+}
+
+/// The answer to an exact search is its exact answer.
+fn exact_as_it_is(question: &Question, one: &Said) -> Option<Said> {
+    let is_it = (200..300).contains(&one.status) && asks_exactly(question);
+    is_it.then(|| one.clone())
 }
 
 /// The client's answer as it was before it was packed.

@@ -190,10 +190,14 @@ impl Watch {
             let (own, other): (Vec<_>, Vec<_>) =
                 took.map(|(_, [own, other])| (*own, *other)).unzip();
             let (asked, unanswered) = tally(&of.asked, number);
+            let timed = match own.len() {
+                LATENCIES.. => asked.saturating_sub(unanswered),
+                kept => u64::try_from(kept).unwrap_or(u64::MAX),
+            };
             LatelyOf {
                 collection: name.clone(),
                 summary: of.window.summary(now),
-                timed: asked.saturating_sub(unanswered),
+                timed,
                 p99: [p99(own), p99(other)],
                 asked,
                 unanswered,
