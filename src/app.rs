@@ -12,6 +12,7 @@ mod guard;
 mod journals;
 mod leave;
 mod modes;
+mod own_up;
 mod places;
 mod readiness;
 mod shadow;

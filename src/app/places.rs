@@ -57,9 +57,12 @@ impl Places {
                 "it is another store than the one that was followed, or has another address: what \
                  was known of it is forgotten, and everything is compared"
             );
-            deeds::forget(control, *role).await?;
         }
         if !moved.is_empty() {
+            // What was made at one of them was made from the other.
+            for role in Role::BOTH {
+                deeds::forget(control, role).await?;
+            }
             validations::void_all(control, now_ms).await?;
         }
         for (role, place) in Role::BOTH.into_iter().zip(&self.0) {
@@ -78,13 +81,33 @@ fn fact(role: Role) -> String {
 /// Who asks, with which password and by which settings of the connection, is not part of it.
 fn place(store: &Store, folder: &str) -> String {
     let at = match (&store.url, store.kind) {
-        (Some(url), StoreKind::Qdrant | StoreKind::Pgvector) => {
-            let path = url.path_prefix().split('?').next().unwrap_or_default();
-            format!("{}{path}", url.authority().to_ascii_lowercase())
+        (Some(url), StoreKind::Qdrant) => {
+            format!(
+                "{}{}",
+                url.authority().to_ascii_lowercase(),
+                url.path_prefix()
+            )
         }
+        (Some(url), StoreKind::Pgvector) => database(url.expose()),
         (_, _) => folder.to_owned(),
     };
     format!("{} {at}", store.kind)
+}
+
+/// Hosts, ports and database, wherever in the address they stand.
+fn database(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (before, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = before.split_at(before.find('/').unwrap_or(before.len()));
+    let hosts = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, hosts)| hosts);
+    let leads = |part: &&str| {
+        let key = part.split('=').next().unwrap_or_default();
+        ["host", "hostaddr", "port", "dbname"].contains(&key)
+    };
+    let named: Vec<_> = query.split('&').filter(leads).collect();
+    format!("{}{path} {}", hosts.to_ascii_lowercase(), named.join(" "))
 }
 
 #[cfg(test)]
@@ -114,13 +137,18 @@ mod tests {
             place(&loaded.settings.primary, "/data")
         };
         let plain = of("postgres://a@db/one");
-        assert_eq!(plain, "pgvector db:5432/one");
-        assert_eq!(
-            of("postgresql://b:secret@DB:5432/one?sslmode=require"),
-            plain
-        );
-        assert_ne!(of("postgres://a@db/two"), plain);
-        assert_ne!(of("postgres://a@db:5433/one"), plain);
+        assert_eq!(plain, "pgvector db/one ");
+        assert_eq!(of("postgresql://b:secret@DB/one?sslmode=require"), plain);
+        for other in [
+            "postgres://a@db/two",
+            "postgres://a@db:5433/one",
+            "postgres://a@db,other/one",
+            "postgres://a@db/one?dbname=two",
+        ] {
+            assert_ne!(of(other), plain, "{other}");
+        }
+        let [a, b] = ["a", "b"].map(|at| of(&format!("postgres:///one?host=/run/{at}")));
+        assert_ne!(a, b);
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,7 +181,7 @@ mod tests {
         for fact in ours {
             left.push(control.fact(fact).await.unwrap().unwrap());
         }
-        assert_eq!(left, [deeds::YES, "no"]);
+        assert_eq!(left, ["no", "no"]);
         let known = validations::known(&control, "docs").await.unwrap();
         assert_eq!((known.last, known.voided_at_ms), (None, Some(7)));
     }

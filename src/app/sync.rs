@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::deeds::{Facts, YES};
+use super::deeds::Facts;
 use super::leave::{follows, leave, permit, plan};
 use super::places::Places;
 use crate::clock::Clock;
@@ -31,8 +31,7 @@ use crate::proxy::Mirrors;
 use crate::stage::Stages;
 use crate::store::Pgvector;
 use crate::sync::{
-    Direction, DirectionSettings, Ledger, Mirror, NEVER_COMPARED, Rehearsal, SharedOutbox, Way,
-    hand_over,
+    Direction, DirectionSettings, Ledger, Mirror, Rehearsal, SharedOutbox, Way, hand_over,
 };
 use crate::task::{Group, Phase, Stop};
 
@@ -43,10 +42,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// The name under which the control store says who it is.
 const CONTROL_ID: &str = "control_id";
-/// Why everything is compared where a store is another one. It is begun as if never compared.
-const MOVED: &str = "never compared since a store has another address";
 /// Why everything is compared where marks are lost.
-const LOST: &str = "the journal of writes was not there";
+pub(super) const LOST: &str = "the journal of writes was not there";
 
 /// What sync is made from.
 pub(super) struct Parts<'p> {
@@ -70,11 +67,11 @@ pub(super) struct Following {
     pub(super) mirrors: Mirrors,
     pub(super) pgvector: Vec<(Role, Arc<Pgvector>)>,
     /// `None`: there is only one store.
-    places: Option<Places>,
-    clock: Clock,
+    pub(super) places: Option<Places>,
+    pub(super) clock: Clock,
     metrics: SyncMetrics,
     /// Whether it is known, durably, what has to be compared.
-    pub(super) has_owned_up: AtomicBool,
+    pub(super) has_owned_up: Arc<AtomicBool>,
     pub(super) fleet: Joined,
     /// Other modes are in force.
     swapped: Notify,
@@ -88,10 +85,11 @@ impl Following {
         let are_marked = parts.pgvector.iter().map(|_| watch::Sender::new(false));
         let are_marked: Vec<_> = are_marked.collect();
         let fleet = Joined::default();
+        let has_owned_up = Arc::new(AtomicBool::new(false));
         let mut mirrors = Mirrors::default();
         if parts.settings.secondary.is_some() {
             for role in Role::BOTH {
-                let mirror = mirror(parts, role, &are_marked, &fleet)?;
+                let mirror = mirror(parts, role, &are_marked, (&fleet, &has_owned_up))?;
                 match role {
                     Role::Primary => mirrors.primary = Some(Arc::new(mirror)),
                     Role::Secondary => mirrors.secondary = Some(Arc::new(mirror)),
@@ -106,7 +104,7 @@ impl Following {
             places: Places::of(parts.settings),
             clock: parts.clock.clone(),
             metrics: parts.metrics.sync.clone(),
-            has_owned_up: AtomicBool::new(false),
+            has_owned_up,
             fleet,
             swapped: Notify::new(),
             are_marked,
@@ -137,6 +135,7 @@ impl Following {
         if self.mirrors.primary.is_none() {
             return Ok(());
         }
+        self.check_company(fleet).await?;
         self.keep_journals(tasks, stop).await?;
         if let Err(error) = self.settle().await {
             warn!(error = %error.chain(), "mirrored writes wait until PostgreSQL marks them");
@@ -188,51 +187,6 @@ impl Following {
                 () = work => (),
             }
         });
-    }
-
-    /// A direction that is followed and whose marks are not all there, or one of whose stores is
-    /// another than before, is compared whole.
-    async fn own_up(&self) -> Result<()> {
-        let snapshot = self.router.snapshot();
-        let moved = match &self.places {
-            Some(places) => places.moved(&*self.control).await?,
-            None => Vec::new(),
-        };
-        for role in Role::BOTH {
-            let Some(mirror) = self.mirrors.from(role) else {
-                continue;
-            };
-            let ledger = mirror.direction().ledger();
-            if !snapshot.follows_from(role) && !ledger.others_may_drain() {
-                // An outbox is not lost, and whoever keeps it need not be there.
-                continue;
-            }
-            let dues = ledger.sweeps().await?;
-            let lost = dues.iter().find(|due| *due.reason == *LOST);
-            if !snapshot.follows_from(role) {
-                // There were no marks to lose.
-                if let Some(due) = lost {
-                    ledger.swept(due).await?;
-                }
-                continue;
-            }
-            if !moved.is_empty() {
-                ledger.want_sweep(None, MOVED).await?;
-            }
-            let fact = format!("followed_from_{role}");
-            if self.control.fact(&fact).await?.is_none() {
-                ledger.want_sweep(None, NEVER_COMPARED).await?;
-                self.control.put_fact(&fact, YES).await?;
-            } else if lost.is_some() {
-                error!(authority = %role, "{LOST}; everything is compared");
-            }
-        }
-        if let Some(places) = &self.places {
-            let now_ms = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
-            places.settle(&*self.control, &moved, now_ms).await?;
-        }
-        self.has_owned_up.store(true, Ordering::Release);
-        Ok(())
     }
 
     /// What is left in the journal of a store that only follows now.
@@ -382,6 +336,12 @@ impl Following {
         if stays && proposal.is_forced {
             return true;
         }
+        let is_known =
+            self.knows_what_to_compare() && self.moved().await.is_ok_and(|moved| moved.is_empty());
+        if !is_known && !proposal.is_forced {
+            // This one's stores are not those that the others mean, as far as it knows.
+            return false;
+        }
         let name = proposal.collection.as_deref();
         let Some(direction) = self.direction(name) else {
             return true;
@@ -417,7 +377,7 @@ fn mirror(
     parts: &Parts<'_>,
     role: Role,
     are_marked: &[watch::Sender<bool>],
-    fleet: &Joined,
+    (fleet, has_owned_up): (&Joined, &Arc<AtomicBool>),
 ) -> Result<Mirror> {
     let stores = parts.router.stores();
     let lacks = || Error::settings("mirroring needs two stores");
@@ -472,7 +432,7 @@ fn mirror(
             let look = fleet.get().and_then(|fleet| fleet.looks().borrow().clone());
             look.is_some_and(|look| look.change.is_none())
         }),
-        leave: leave(parts),
+        leave: leave(parts, has_owned_up),
         permit: permit(parts),
         doubt: parts.settings.mirror.doubt,
         stages: parts.stages.clone(),

@@ -34,6 +34,8 @@ const SETTLED_MS: u64 = 2000;
 /// it is begun when somebody says so, unless it is small.
 pub const NEVER_COMPARED: &str = "never compared";
 const UNASKED_POINTS_MAX: u64 = 10_000;
+/// The reason where the authority may lack what the follower has: never begun unasked.
+pub const OTHER_AUTHORITY: &str = "never compared since the authority has another address";
 /// At the end of a reason: it is about those collections only that have no mode of their own.
 const REST: &str = " (but for collections with a mode of their own)";
 /// No collection has this name, so it has the mode of all that have none of their own.
@@ -151,6 +153,9 @@ impl Direction {
     async fn may_begin(&self, due: &SweepDue) -> Result<bool> {
         if !due.reason.starts_with(NEVER_COMPARED) {
             return Ok(true);
+        }
+        if due.reason.starts_with(OTHER_AUTHORITY) {
+            return Ok(false);
         }
         let mut points = 0;
         for collection in self.swept_collections(due).await? {

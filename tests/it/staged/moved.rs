@@ -1,22 +1,31 @@
 //! The secondary of the settings becomes another store: what is noted of the one before is not true
 //! of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::{DOCS, Plain, changing, in_sync, listening, points, upserting, write};
+use super::{DOCS, Plain, changing, in_sync, listening, points, sync, upserting, write};
 use crate::support::ask::Ask;
 use crate::support::folder::Folder;
-use crate::support::process::Process;
+use crate::support::postgres::Postgres;
+use crate::support::process::{Process, run};
 use crate::support::story;
 use crate::support::wire::Wire;
 
-/// A sidecar over an embedded store of its own and this secondary.
-async fn start(data: &Folder, secondary: &Plain) -> Process {
+/// The settings of a sidecar over this primary and this secondary.
+fn toml(data: &Folder, primary: &str, secondary: &Plain) -> String {
     let more = format!(
-        "primary.kind = \"embedded\"\nsecondary.kind = \"qdrant\"\nsecondary.url = \"{}\"\n",
+        "{primary}secondary.kind = \"qdrant\"\nsecondary.url = \"{}\"\n",
         secondary.url()
     );
-    Process::start(&listening(data, &more), &[]).await
+    listening(data, &more)
+}
+
+const EMBEDDED: &str = "primary.kind = \"embedded\"\n";
+
+async fn start(data: &Folder, secondary: &Plain) -> Process {
+    Process::start(&toml(data, EMBEDDED, secondary), &[]).await
 }
 
 async fn stop(process: Process) {
@@ -83,5 +92,51 @@ fn what_was_made_at_one_follower_is_not_taken_for_ours_at_another() {
         let gone = Ask::get(DOCS);
         let gone = gone.over(&mut Wire::connect(process.proxy).await).await;
         assert_eq!(gone.status(), 404);
+    });
+}
+
+#[test]
+fn an_authority_at_another_address_takes_nothing_from_its_follower_unasked() {
+    story(async {
+        let (data, empty) = (Folder::new(), Folder::new());
+        let follower = Plain::new().await;
+        stop(brought(&data, &follower).await).await;
+        let primary = format!("{EMBEDDED}primary.path = \"{}\"\n", empty.path().display());
+        let process = Process::start(&toml(&data, &primary, &follower), &[]).await;
+        process.says("another address").await;
+        // So long that a sweep would have begun.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let told = sync(process.admin).await;
+        assert_eq!(told["in_sync"], false, "{told}");
+        assert!(told.to_string().contains("another address"), "{told}");
+        assert_eq!(points(follower.at()).await.len(), 5);
+        // Somebody says that it is meant so; what was made from another store is not ours any more.
+        let ask = Ask::new("POST", "/api/sync/sweep").json(&json!({}));
+        ask.over(&mut Wire::connect(process.admin).await).await.ok();
+        in_sync(process.admin).await;
+        assert_eq!(points(follower.at()).await.len(), 5);
+    });
+}
+
+#[test]
+fn of_two_sidecars_with_other_stores_only_the_first_starts_while_one_follows() {
+    story(async {
+        let (data, other_data, postgres) = (Folder::new(), Folder::new(), Postgres::start());
+        let (first, other) = (Plain::new().await, Plain::new().await);
+        let primary = format!(
+            "primary.kind = \"pgvector\"\nprimary.url = \"{}\"\n",
+            postgres.url()
+        );
+        let process = Process::start(&toml(&data, &primary, &first), &[]).await;
+        enter(&process, "dual_write").await;
+        let toml = toml(&other_data, &primary, &other);
+        let file = other_data.put("other.toml", &toml);
+        let refused = run(&["serve", "--config", file.to_str().unwrap()], &[]).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(
+            refused.err.contains("the secondary is at another address"),
+            "{refused:?}"
+        );
+        stop(process).await;
     });
 }
