@@ -55,7 +55,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_reply_was_lost_is_carried_out_late_and_does_not_stay() {
-    let world = world("late", Duration::from_secs(1)).await;
+    let world = world("late", Duration::from_secs(4)).await;
     world.writes("S1").await;
     let (lets_go, is_open) = watch::channel(false);
     world.faults.rule(move |call| match call.head.method {
