@@ -218,6 +218,25 @@ fn an_exact_search_has_no_noise() {
 }
 
 #[test]
+fn an_exact_search_that_misses_a_point_counts_for_recall() {
+    story(async {
+        let shadowed = Shadowed::new(Primary::Qdrant, "shadow.baseline = 1.0\n").await;
+        shadowed.gate.rewrites(noisy);
+        let mut exact = best(10);
+        exact["params"] = json!({"exact": true});
+        shadowed.ask("/points/query", &exact).await;
+        shadowed.told(&[("real", 1.0)]).await;
+        until("it is counted", async || {
+            shadowed.shelf().await["window"]["recall"]["queries"] == 1
+        })
+        .await;
+        let window = &shadowed.shelf().await["window"];
+        assert_eq!(window["recall"]["mean"], 0.9, "{window}");
+        assert_eq!(window["overlap_own"], 1.0, "{window}");
+    });
+}
+
+#[test]
 fn what_passes_while_it_is_looked_at_again_is_no_fault() {
     story(async {
         let shadowed = Shadowed::new(Primary::Qdrant, "").await;
