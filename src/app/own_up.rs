@@ -11,7 +11,6 @@ use tracing::error;
 use super::deeds::YES;
 use super::sync::{Following, LOST};
 use crate::error::{Error, Result};
-use crate::mode::Fleet;
 use crate::model::Role;
 use crate::sync::{NEVER_COMPARED, OTHER_AUTHORITY};
 
@@ -24,6 +23,7 @@ impl Following {
     pub(super) async fn own_up(&self) -> Result<()> {
         let snapshot = self.router.snapshot();
         let moved = self.moved().await?;
+        self.check_company(&moved).await?;
         for role in Role::BOTH {
             let Some(mirror) = self.mirrors.from(role) else {
                 continue;
@@ -77,15 +77,13 @@ impl Following {
 
     /// Where one store follows another, no two sidecars may disagree on which stores these are: one
     /// would bring to its own follower what the other then takes for done.
-    pub(super) async fn check_company(&self, fleet: &Fleet) -> Result<()> {
+    pub(super) async fn check_company(&self, moved: &[Role]) -> Result<()> {
         let snapshot = self.router.snapshot();
         let follows = Role::BOTH.iter().any(|role| snapshot.follows_from(*role));
-        let Some(role) = self.moved().await.unwrap_or_default().first().copied() else {
+        let fleet = self.fleet.get().filter(|_| self.control.lease().is_some());
+        let (Some(role), Some(fleet), true) = (moved.first(), fleet, follows) else {
             return Ok(());
         };
-        if !follows || self.control.lease().is_none() {
-            return Ok(());
-        }
         let look = fleet.look().await?;
         let mut others = look.members.iter().filter(|of| of.is_live);
         match others.find(|of| of.id != fleet.id()) {

@@ -135,7 +135,9 @@ impl Following {
         if self.mirrors.primary.is_none() {
             return Ok(());
         }
-        self.check_company(fleet).await?;
+        // Where it cannot be asked now, `own_up` asks again before anything is noted.
+        self.check_company(&self.moved().await.unwrap_or_default())
+            .await?;
         self.keep_journals(tasks, stop).await?;
         if let Err(error) = self.settle().await {
             warn!(error = %error.chain(), "mirrored writes wait until PostgreSQL marks them");
