@@ -335,6 +335,9 @@ impl Writer {
         (self.file, self.copy) = (None, None);
         let reason = format!("the journal could not be written: {failure}");
         let is_news = !mem::replace(&mut self.is_mending, true);
+        if is_news {
+            self.tell_broken();
+        }
         let now = self.shared.now();
         {
             let mut state = self.shared.state.lock();
@@ -362,8 +365,11 @@ impl Writer {
         self.shared
             .health
             .send_replace(State::Failed { since_ms, reason });
-        // Room to remove a file there is even on a full disk: a process that finds this one gone
-        // knows that marks were lost with the one before.
+    }
+
+    /// Before anybody goes on without the journal. Room to remove a file there is even on a full
+    /// disk: a process that finds this one gone knows that marks were lost with the one before.
+    fn tell_broken(&self) {
         let told = self.disk.remove(&self.folder.whole());
         if let Err(error) = told.and_then(|()| self.disk.sync_folder(&self.folder.path)) {
             warn!(%error, "the journal cannot say on disk that it is not whole");
