@@ -36,6 +36,7 @@ use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::mode::{Changer, Fleet};
+use crate::model::Role;
 use crate::net::{self, Bound, Edge, Patience, Serve, ServerTls};
 use crate::portability::Traffic;
 use crate::proxy::{self, BodyLimits, Deadlines, Keys, ProxyParts, respond};
@@ -65,7 +66,7 @@ pub struct Running {
     desk_tasks: Group,
     desk_stop: StopSender,
     grace: Duration,
-    embedded: Vec<Arc<Embedded>>,
+    embedded: Vec<(Role, Arc<Embedded>)>,
     changer: Arc<Changer>,
     #[cfg(any(debug_assertions, feature = "testing"))]
     stages: Stages,
@@ -109,7 +110,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         store.start(&tasks, stop.clone(), ears, handles).await?;
     }
     if let Some(size) = settings.vector_size {
-        for store in &embedded {
+        for (_, store) in &embedded {
             check_vector_size(store.as_ref(), size).await?;
         }
         for (_, store) in &pgvector {
@@ -125,6 +126,7 @@ pub async fn start(settings: Settings) -> Result<Running> {
         passage: &passage,
         control: &control,
         pgvector: &pgvector,
+        embedded: &embedded,
         metrics: &metrics,
         clock: &clock,
         stages: &stages,
@@ -286,7 +288,11 @@ impl Running {
             );
         }
         let embedded = self.embedded;
-        let close = move || embedded.iter().for_each(|store| store.close(CLOSE_GRACE));
+        let close = move || {
+            for (_, store) in &embedded {
+                store.close(CLOSE_GRACE);
+            }
+        };
         if let Err(error) = crate::task::spawn_blocking("close", close).await {
             warn!(%error, "the store was not closed in good order");
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Fleet, Router, journals};
-use crate::model::{Backlog, DeadLetter, Role, SweepDue};
+use crate::model::{ASKED_FOR, Backlog, DeadLetter, Role, SweepDue};
 use crate::proxy::Mirrors;
 use crate::sync::{Direction, Rehearsal, Rehearsed, Report};
 
@@ -175,7 +175,7 @@ pub(super) async fn ask_sweep(
             }
             let ledger = direction.ledger();
             ledger
-                .want_sweep(asked.collection.as_deref(), "asked for")
+                .want_sweep(asked.collection.as_deref(), ASKED_FOR)
                 .await?;
             journals::dismiss(control, &unkept).await?;
             begun += 1;

@@ -10,7 +10,10 @@ use crate::model::Role;
 use crate::sync::{Compared, Deeds, Told};
 
 pub(super) const YES: &str = "yes";
+/// Once made, and gone since.
 const NO: &str = "no";
+/// What was noted is of another store.
+const FORGOTTEN: &str = "forgotten";
 
 /// As facts of the control store.
 pub(super) struct Facts {
@@ -28,9 +31,13 @@ impl Facts {
         }
     }
 
-    async fn is_made(&self, at: Role, collection: &str) -> Result<bool> {
+    async fn noted(&self, at: Role, collection: &str) -> Result<Option<String>> {
         let fact = self.control.fact(&name(at, collection)).await?;
-        Ok(fact.is_some_and(|fact| fact == YES))
+        Ok(fact.filter(|fact| fact != FORGOTTEN))
+    }
+
+    async fn is_made(&self, at: Role, collection: &str) -> Result<bool> {
+        Ok(self.noted(at, collection).await?.as_deref() == Some(YES))
     }
 
     async fn set_made(&self, at: Role, collection: &str, is_made: bool) -> Result<()> {
@@ -53,8 +60,8 @@ fn all(at: Role) -> String {
 /// Nothing there is known to be ours.
 pub(super) async fn forget(control: &dyn Control, at: Role) -> Result<()> {
     for (name, fact) in control.facts(&all(at)).await? {
-        if fact != NO {
-            control.put_fact(&name, NO).await?;
+        if fact != FORGOTTEN {
+            control.put_fact(&name, FORGOTTEN).await?;
         }
     }
     Ok(())
@@ -69,6 +76,35 @@ impl Deeds for Facts {
         Box::pin(async move {
             Ok(self.is_made(self.follower, collection).await?
                 || self.is_made(self.follower.other(), collection).await?)
+        })
+    }
+
+    fn was_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
+        Box::pin(async move {
+            Ok(self.noted(self.follower, collection).await?.is_some()
+                || self
+                    .noted(self.follower.other(), collection)
+                    .await?
+                    .is_some())
+        })
+    }
+
+    fn never_was<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        Box::pin(async move {
+            self.control
+                .put_fact(&name(self.follower, collection), FORGOTTEN)
+                .await
+        })
+    }
+
+    fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        Box::pin(async move {
+            if self.was_ours(collection).await? {
+                return Ok(());
+            }
+            self.control
+                .put_fact(&name(self.follower, collection), NO)
+                .await
         })
     }
 

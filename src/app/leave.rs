@@ -2,8 +2,8 @@
 //! for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::own_up::OwnedUp;
 use super::sync::Parts;
 use crate::mode::Table;
 use crate::model::{Mode, Role};
@@ -23,19 +23,19 @@ pub(super) fn follows(parts: &Parts<'_>, role: Role) -> Box<dyn Fn(&str) -> bool
 }
 
 /// What this sidecar knows of the modes, as long as its lease holds. Nothing is brought to a
-/// follower of which it is not known yet that what was noted of it is true.
+/// follower of which it is not known, since the lease began, that what was noted of it is true.
 pub(super) fn leave(
     parts: &Parts<'_>,
-    has_owned_up: &Arc<AtomicBool>,
+    owned_up: &Arc<OwnedUp>,
 ) -> Box<dyn Fn() -> Option<Leave> + Send + Sync> {
     let (router, passage) = (Arc::clone(parts.router), Arc::clone(parts.passage));
-    let has_owned_up = Arc::clone(has_owned_up);
+    let owned_up = Arc::clone(owned_up);
     Box::new(move || {
-        if !has_owned_up.load(Ordering::Acquire) {
-            return None;
-        }
         // A lease is renewed when what was seen is in force.
         let (term, until) = passage.held()?;
+        if !owned_up.is_of(term) {
+            return None;
+        }
         let epoch = router.snapshot().epoch();
         Some(Leave { epoch, term, until })
     })

@@ -5,6 +5,8 @@
 //! though it has the same role. So the addresses are noted too, and where they are not those of the
 //! settings, all that is noted of what was there before goes, and everything is compared again.
 
+use std::sync::Arc;
+
 use tracing::warn;
 
 use super::deeds;
@@ -13,20 +15,25 @@ use crate::error::Result;
 use crate::mode::control::Control;
 use crate::mode::validations;
 use crate::model::{Role, StoreKind};
+use crate::store::Embedded;
 
 /// As they are noted. Not readable: an address may hold what is a secret.
 pub(super) struct Places([String; 2]);
 
 impl Places {
     /// `None` where there is only one store, of which nothing is noted.
-    pub(super) fn of(settings: &Settings) -> Option<Self> {
+    pub(super) fn of(settings: &Settings, embedded: &[(Role, Arc<Embedded>)]) -> Option<Self> {
         let secondary = settings.secondary.as_ref()?;
         let stores = [
             (Role::Primary, &settings.primary),
             (Role::Secondary, secondary),
         ];
         Some(Self(stores.map(|(role, store)| {
-            let place = place(store, &settings.folder(role).display().to_string());
+            let own = embedded.iter().find(|(of, _)| *of == role);
+            // A folder that was emptied is another store, though at the same place.
+            let id = own.map_or("", |(_, engine)| engine.id());
+            let folder = format!("{} {id}", settings.folder(role).display());
+            let place = place(store, &folder);
             blake3::hash(place.as_bytes()).to_hex().to_string()
         })))
     }
@@ -181,7 +188,7 @@ mod tests {
         for fact in ours {
             left.push(control.fact(fact).await.unwrap().unwrap());
         }
-        assert_eq!(left, ["no", "no"]);
+        assert_eq!(left, ["forgotten", "forgotten"]);
         let known = validations::known(&control, "docs").await.unwrap();
         assert_eq!((known.last, known.voided_at_ms), (None, Some(7)));
     }

@@ -9,8 +9,8 @@ use super::leave::plan;
 use super::sync::{Following, LOOK};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::mode::{Drain, ModeFuture, Readiness, Standing, journals};
+use crate::model::NEVER_COMPARED;
 use crate::model::Role;
-use crate::sync::NEVER_COMPARED;
 
 impl Readiness for Following {
     fn standing<'a>(&'a self, collection: Option<&'a str>) -> ModeFuture<'a, Result<Standing>> {

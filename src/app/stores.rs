@@ -28,7 +28,7 @@ pub(super) struct Making<'s> {
     pub(super) tasks: &'s Group,
     pub(super) stop: &'s Stop,
     /// To be closed when the process ends.
-    pub(super) embedded: Mutex<Vec<Arc<Embedded>>>,
+    pub(super) embedded: Mutex<Vec<(Role, Arc<Embedded>)>>,
     /// To be started before the first call.
     pub(super) pgvector: Mutex<Vec<(Role, Arc<Pgvector>)>>,
 }
@@ -56,7 +56,7 @@ impl Making<'_> {
             }
             StoreKind::Embedded => {
                 let engine = Arc::new(Embedded::open(&self.settings.folder(role))?);
-                self.embedded.lock().push(Arc::clone(&engine));
+                self.embedded.lock().push((role, Arc::clone(&engine)));
                 Arc::new(Rest::trying(engine, version(), of.ef_search))
             }
             StoreKind::Pgvector => {

@@ -7,7 +7,6 @@
 //! that ask for it, so that a sidecar that is behind cannot switch off what a later one needs.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tracing::{error, warn};
 
 use super::deeds::Facts;
 use super::leave::{follows, leave, permit, plan};
+use super::own_up::OwnedUp;
 use super::places::Places;
 use crate::clock::Clock;
 use crate::config::{self, Settings};
@@ -29,7 +29,7 @@ use crate::mode::{Fleet, Passage, Readiness as _, Router};
 use crate::model::{Role, StoreKind};
 use crate::proxy::Mirrors;
 use crate::stage::Stages;
-use crate::store::Pgvector;
+use crate::store::{Embedded, Pgvector};
 use crate::sync::{
     Direction, DirectionSettings, Ledger, Mirror, Rehearsal, SharedOutbox, Way, hand_over,
 };
@@ -52,6 +52,7 @@ pub(super) struct Parts<'p> {
     pub(super) passage: &'p Arc<Passage>,
     pub(super) control: &'p Arc<dyn Control>,
     pub(super) pgvector: &'p [(Role, Arc<Pgvector>)],
+    pub(super) embedded: &'p [(Role, Arc<Embedded>)],
     pub(super) metrics: &'p Metrics,
     pub(super) clock: &'p Clock,
     pub(super) stages: &'p Stages,
@@ -64,14 +65,14 @@ type Joined = Arc<OnceLock<Arc<Fleet>>>;
 pub(super) struct Following {
     pub(super) router: Arc<Router>,
     pub(super) control: Arc<dyn Control>,
+    pub(super) passage: Arc<Passage>,
     pub(super) mirrors: Mirrors,
     pub(super) pgvector: Vec<(Role, Arc<Pgvector>)>,
     /// `None`: there is only one store.
     pub(super) places: Option<Places>,
     pub(super) clock: Clock,
     metrics: SyncMetrics,
-    /// Whether it is known, durably, what has to be compared.
-    pub(super) has_owned_up: Arc<AtomicBool>,
+    pub(super) owned_up: Arc<OwnedUp>,
     pub(super) fleet: Joined,
     /// Other modes are in force.
     swapped: Notify,
@@ -85,11 +86,11 @@ impl Following {
         let are_marked = parts.pgvector.iter().map(|_| watch::Sender::new(false));
         let are_marked: Vec<_> = are_marked.collect();
         let fleet = Joined::default();
-        let has_owned_up = Arc::new(AtomicBool::new(false));
+        let owned_up = Arc::new(OwnedUp::default());
         let mut mirrors = Mirrors::default();
         if parts.settings.secondary.is_some() {
             for role in Role::BOTH {
-                let mirror = mirror(parts, role, &are_marked, (&fleet, &has_owned_up))?;
+                let mirror = mirror(parts, role, &are_marked, (&fleet, &owned_up))?;
                 match role {
                     Role::Primary => mirrors.primary = Some(Arc::new(mirror)),
                     Role::Secondary => mirrors.secondary = Some(Arc::new(mirror)),
@@ -99,12 +100,13 @@ impl Following {
         Ok(Arc::new(Self {
             router: Arc::clone(parts.router),
             control: Arc::clone(parts.control),
+            passage: Arc::clone(parts.passage),
             mirrors,
             pgvector: parts.pgvector.to_vec(),
-            places: Places::of(parts.settings),
+            places: Places::of(parts.settings, parts.embedded),
             clock: parts.clock.clone(),
             metrics: parts.metrics.sync.clone(),
-            has_owned_up,
+            owned_up,
             fleet,
             swapped: Notify::new(),
             are_marked,
@@ -116,7 +118,7 @@ impl Following {
     }
 
     pub(super) fn knows_what_to_compare(&self) -> bool {
-        self.has_owned_up.load(Ordering::Acquire)
+        self.owned_up.ever()
     }
 
     /// Other modes are in force.
@@ -147,6 +149,9 @@ impl Following {
         }
         self.spawn(tasks, stop, "mirror-modes", |own| async move {
             own.keep_in_step().await;
+        });
+        self.spawn(tasks, stop, "mirror-places", |own| async move {
+            own.keep_owning_up().await;
         });
         self.spawn(tasks, stop, "mirror-left", |own| async move {
             loop {
@@ -209,17 +214,12 @@ impl Following {
 
     async fn keep_in_step(&self) {
         loop {
-            let is_owned_up = self.has_owned_up.load(Ordering::Acquire);
             let are_marked = self
                 .are_marked
                 .iter()
                 .all(|are_marked| *are_marked.borrow());
-            if is_owned_up && are_marked {
+            if are_marked {
                 self.swapped.notified().await;
-            }
-            if !is_owned_up && self.own_up().await.is_err() {
-                // It was said at the start.
-                tokio::time::sleep(PAUSE).await;
             }
             if let Err(error) = self.settle().await {
                 warn!(error = %error.chain(), "PostgreSQL was not told what to mark; it is told again");
@@ -379,7 +379,7 @@ fn mirror(
     parts: &Parts<'_>,
     role: Role,
     are_marked: &[watch::Sender<bool>],
-    (fleet, has_owned_up): (&Joined, &Arc<AtomicBool>),
+    (fleet, owned_up): (&Joined, &Arc<OwnedUp>),
 ) -> Result<Mirror> {
     let stores = parts.router.stores();
     let lacks = || Error::settings("mirroring needs two stores");
@@ -434,7 +434,7 @@ fn mirror(
             let look = fleet.get().and_then(|fleet| fleet.looks().borrow().clone());
             look.is_some_and(|look| look.change.is_none())
         }),
-        leave: leave(parts, has_owned_up),
+        leave: leave(parts, owned_up),
         permit: permit(parts),
         doubt: parts.settings.mirror.doubt,
         stages: parts.stages.clone(),

@@ -50,6 +50,13 @@ impl Marks {
 }
 
 impl Lane {
+    /// Nothing is refused any more. What was.
+    pub(super) fn absolve(&mut self) -> impl Iterator<Item = PointKey> + use<> {
+        std::mem::take(&mut self.dead)
+            .into_keys()
+            .map(PointKey::from)
+    }
+
     pub(super) fn bury(&mut self, letter: &DeadLetter) -> &Letter {
         let mut end = letter.reason.len().min(REASON_BYTES_MAX);
         while !letter.reason.is_char_boundary(end) {

@@ -18,7 +18,9 @@ use super::record::{Kind, Record};
 use super::run::{Run, note_flying, put_cleared, put_raised, put_sure};
 use super::sweep::Sweep;
 use super::{Now, Outcome};
-use crate::model::{Backlog, Batch, DeadLetter, Mark, Marked, PointKey, Subject, SweepDue};
+use crate::model::{
+    Backlog, Batch, DeadLetter, Mark, Marked, PERHAPS_DELETED, PointKey, Subject, SweepDue,
+};
 
 /// What a mark, and a dead letter, take on disk, at most but for long names.
 const MARK_BYTES: u64 = 40;
@@ -157,6 +159,8 @@ impl Marks {
                     BarrierLanded::InDoubt => is_doubtful = true,
                     BarrierLanded::Sure => {
                         put_sure(collection, place, out);
+                        // What is gone is refused no more.
+                        raised.extend(lane.absolve());
                         is_doubtful |= lane.doubt_until_ms > now.ms;
                     }
                 }
@@ -173,14 +177,10 @@ impl Marks {
     /// Marks in doubt went with a deletion, or it is the deletion itself that is in doubt: whatever
     /// may still be applied, a sweep will see.
     fn doubt_deletion(&mut self, collection: &str, now: Now) {
-        let reason = "a write whose outcome is not known was sent around a deletion";
-        self.want_sweep(Some(collection), reason, now);
-        self.lane(collection, |lane, _, _| {
-            let until_ms = lane.doubt_until_ms;
-            if let Some(sweep) = &mut lane.sweep {
-                sweep.again_ms = until_ms;
-            }
-        });
+        let reason =
+            format!("{PERHAPS_DELETED}: a write of unknown outcome was sent around a deletion");
+        self.want_sweep(Some(collection), &reason, now);
+        self.sweep_again(collection, self.doubt_until_ms(collection));
     }
 
     /// These may differ.
@@ -194,6 +194,7 @@ impl Marks {
                     if *subject == Subject::Dropped {
                         lane.void_before(place);
                         put_sure(collection, place, out);
+                        raised.extend(lane.absolve());
                         is_doubtful |= lane.doubt_until_ms > now.ms;
                     }
                     continue;
@@ -326,28 +327,30 @@ impl Marks {
     pub(super) fn want_sweep(&mut self, collection: Option<&str>, reason: &str, now: Now) {
         let token = self.draw.token();
         let asked = Sweep::new(reason, token, now);
-        let asked = |sweep: &mut Option<Sweep>| {
-            let sweep = match sweep {
-                Some(sweep) => {
-                    sweep.renew(reason, token);
-                    sweep
-                }
-                None => sweep.insert(asked),
-            };
-            sweep.since_ms
+        let asked = |sweep: &mut Option<Sweep>| match sweep {
+            Some(sweep) => sweep.renew(reason, token),
+            None => *sweep = Some(asked),
         };
-        let since_ms = match collection {
+        match collection {
             None => asked(&mut self.sweep_all),
             Some(name) => self.lane(name, |lane, _, _| asked(&mut lane.sweep)),
-        };
-        let record = Record::SweepDue {
-            collection: collection.map(Cow::Borrowed),
-            reason: Cow::Borrowed(reason),
-            token,
-            since_ms,
-            spills: false,
-        };
-        record.encode(&mut self.out);
+        }
+        self.note_sweep(collection);
+    }
+
+    fn doubt_until_ms(&self, collection: &str) -> u64 {
+        let lane = self.lanes.get(collection);
+        lane.map_or(0, |lane| lane.doubt_until_ms)
+    }
+
+    /// What is due of a collection is due once more at that time.
+    pub(super) fn sweep_again(&mut self, collection: &str, at_ms: u64) {
+        self.lane(collection, |lane, _, _| {
+            if let Some(sweep) = &mut lane.sweep {
+                sweep.again_ms = sweep.again_ms.max(at_ms);
+            }
+        });
+        self.note_sweep(Some(collection));
     }
 
     pub(super) fn sweeps(&mut self) -> Vec<SweepDue> {
@@ -459,16 +462,9 @@ impl Marks {
             sweep.renew(reason, token);
             sweep.is_spilled = true;
             if again_ms > now.ms {
-                sweep.again_ms = again_ms;
+                sweep.again_ms = sweep.again_ms.max(again_ms);
             }
-            let record = Record::SweepDue {
-                collection: Some(Cow::Borrowed(collection)),
-                reason: Cow::Borrowed(reason),
-                token,
-                since_ms: sweep.since_ms,
-                spills: true,
-            };
-            record.encode(out);
+            sweep.note_spill(collection, out);
             note_flying(lane, collection, draw, now, out);
             garbage
         })

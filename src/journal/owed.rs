@@ -126,7 +126,7 @@ impl Marks {
     }
 
     /// Writes down what is due.
-    fn note_sweep(&mut self, collection: Option<&str>) {
+    pub(super) fn note_sweep(&mut self, collection: Option<&str>) {
         let mut out = std::mem::take(&mut self.out);
         if let Some(sweep) = self.sweep_of(collection) {
             sweep.note(collection, &mut out);

@@ -1,11 +1,10 @@
 //! Marks as a journal tells them. Every mark that is read is owed, whatever became of its write.
 
 use super::Now;
-use super::lane::Lane;
 use super::marks::{Marks, RECENT_S};
 use super::record::{Kept, Kind, Record};
 use super::sweep::Sweep;
-use crate::model::Subject;
+use crate::model::{PERHAPS_DELETED, Subject};
 
 impl Marks {
     pub(super) fn apply(&mut self, record: Record<'_>) {
@@ -170,13 +169,9 @@ impl Marks {
             }
         }
         for name in deleted {
-            let reason = "it is not known whether it was deleted before the restart";
-            self.want_sweep(Some(&name), reason, now);
-            self.lane(&name, |lane: &mut Lane, _, _| {
-                if let Some(sweep) = &mut lane.sweep {
-                    sweep.again_ms = now.ms + now.doubt_ms();
-                }
-            });
+            let reason = format!("{PERHAPS_DELETED}: nobody knows what became of it at a restart");
+            self.want_sweep(Some(&name), &reason, now);
+            self.sweep_again(&name, now.ms + now.doubt_ms());
         }
         drop(self.keep_to_bound(now));
     }

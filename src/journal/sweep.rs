@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use super::record::Record;
 use super::{Now, Outcome};
-use crate::model::SweepDue;
+use crate::model::{SweepDue, reason_of_both};
 
 /// Stands on disk for an end that is not known yet.
 const UNDER_WAY: u64 = u64::MAX;
@@ -86,12 +86,21 @@ impl Sweep {
 
     /// Writes it down.
     pub(super) fn note(&self, collection: Option<&str>, out: &mut Vec<u8>) {
+        self.note_as(collection, false, out);
+    }
+
+    /// The same, and that what was marked of the collection's points is let go.
+    pub(super) fn note_spill(&self, collection: &str, out: &mut Vec<u8>) {
+        self.note_as(Some(collection), true, out);
+    }
+
+    fn note_as(&self, collection: Option<&str>, spills: bool, out: &mut Vec<u8>) {
         let record = Record::SweepDue {
             collection: collection.map(Cow::Borrowed),
             reason: Cow::Borrowed(&self.reason),
             token: self.token,
             since_ms: self.since_ms,
-            spills: false,
+            spills,
         };
         record.encode(out);
         let at_ms = if self.calls > 0 {
@@ -112,7 +121,7 @@ impl Sweep {
 
     /// Asked for anew: a sweep that began before does not answer it.
     pub(super) fn renew(&mut self, reason: &str, token: u64) {
-        self.reason = reason.into();
+        self.reason = reason_of_both(&self.reason, reason).into();
         self.token = token;
         self.is_asleep = false;
         self.is_wanted = true;

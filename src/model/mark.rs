@@ -87,17 +87,6 @@ pub struct DeadLetter {
     pub since_ms: u64,
 }
 
-/// A collection that has to be compared whole, because it is not known what differs.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SweepDue {
-    /// `None`: all of them.
-    pub collection: Option<Box<str>>,
-    pub reason: Box<str>,
-    /// Another whenever it is asked for anew: a sweep that began before that does not answer it.
-    pub token: u64,
-    pub since_ms: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

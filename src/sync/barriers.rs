@@ -1,7 +1,5 @@
 //! Marks of whole collections: what each is made of, that it was deleted, and the aliases.
 
-use tracing::info;
-
 use super::direction::Direction;
 use super::drain::Worked;
 use super::mirror::WHOLE_STORE;
@@ -33,10 +31,6 @@ impl Direction {
 
     pub(super) async fn drop_collection(&self, batch: &Batch, lead: u64) -> Result<Worked> {
         let collection = &*batch.collection;
-        info!(
-            collection,
-            "the collection was deleted; the follower deletes it"
-        );
         if let Some(why) = self.replace(collection).await? {
             return Ok(Worked::Blocked(why));
         }

@@ -160,7 +160,7 @@ impl Mirror {
             None => None,
         };
         let is_snapshot = call.operation.class() == Class::SnapshotWrite;
-        if is_snapshot && self.direction.authority.kind() == StoreKind::Qdrant {
+        if is_snapshot && self.is_before_a_qdrant() {
             wait_for_it(&mut call)?;
         }
         let reason = format!("{} went to the authority", call.operation);
@@ -210,11 +210,10 @@ impl Mirror {
         let intent = journal.intend(&real, &[subject]).await?;
         let answer = self.pass(call).await;
         self.names.doubt();
-        if subject == Subject::Dropped && deleted_nothing(&answer) {
-            intent.end(Outcome::NothingDone);
-        } else {
-            intent.end(self.outcome(&answer));
-        }
+        intent.end(match subject {
+            Subject::Dropped => self.outcome_of_deletion(&answer),
+            Subject::Schema | Subject::Point(_) => self.outcome(&answer),
+        });
         answer
     }
 
@@ -228,7 +227,7 @@ impl Mirror {
         if *real != *collection {
             readdress(&mut call, &real)?;
         }
-        if self.direction.authority.kind() == StoreKind::Qdrant {
+        if self.is_before_a_qdrant() {
             wait_for_it(&mut call)?;
         }
         let Some(body) = call.body.as_bytes() else {
@@ -277,7 +276,7 @@ impl Mirror {
                     return Outcome::Unknown;
                 }
                 // Stores of our own answer when it is done, whatever the client waits for.
-                if self.direction.authority.kind() != StoreKind::Qdrant {
+                if !self.is_before_a_qdrant() {
                     return Outcome::Settled;
                 }
                 // A write that is waited for can still be answered before it is done.
@@ -293,6 +292,27 @@ impl Mirror {
             // Never sent, or refused; in a batch what stood before may be done all the same.
             Err(_) => Outcome::Settled,
         }
+    }
+
+    /// What follows from a deletion that happened cannot be taken back: it is known to have happened
+    /// only by an answer that says so.
+    fn outcome_of_deletion(&self, answer: &Result<PassAnswer>) -> Outcome {
+        match answer {
+            // It may not need the body that the client did not send to its end.
+            Err(error) if error.origin() == Origin::Client && self.is_before_a_qdrant() => {
+                Outcome::Unknown
+            }
+            _ if deleted_nothing(answer) => Outcome::NothingDone,
+            Ok(done) if done.status().is_success() => self.outcome(answer),
+            Ok(_) => Outcome::Unknown,
+            Err(error) if error.retry() == Retry::OutcomeUnknown => Outcome::Unknown,
+            // Never sent.
+            Err(_) => Outcome::NothingDone,
+        }
+    }
+
+    fn is_before_a_qdrant(&self) -> bool {
+        self.direction.authority.kind() == StoreKind::Qdrant
     }
 
     pub(super) fn origin(&self) -> Origin {

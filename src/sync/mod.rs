@@ -44,7 +44,7 @@ pub use peer::{Condition, Peer, Said};
 pub use rehearsal::{Reason, Rehearsal, Rehearsed};
 pub use standing::Behind;
 pub use state::{Blocked, Report};
-pub use sweep::{NEVER_COMPARED, OTHER_AUTHORITY};
+pub use sweep::AUTHORITY_LACKS;
 
 #[cfg(test)]
 mod tests;

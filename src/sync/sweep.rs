@@ -20,7 +20,9 @@ use super::schema;
 use super::state::{Sweeping, Swept};
 use crate::compare::same_point;
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
-use crate::model::{PointKey, Subject, SweepDue};
+use crate::model::{
+    ASKED_FOR, NEVER_COMPARED, OTHER_AUTHORITY, PERHAPS_DELETED, PointKey, REST, Subject, SweepDue,
+};
 use crate::stage::Stage;
 
 /// Points of one page.
@@ -30,14 +32,10 @@ const WAITING_MAX: u64 = 20_000;
 const LOOK: Duration = Duration::from_secs(1);
 /// A sweep that is asked for by a write may be found needless when the write has ended.
 const SETTLED_MS: u64 = 2000;
-/// The reason of a direction that was never followed before. What has to be copied may be large:
-/// it is begun when somebody says so, unless it is small.
-pub const NEVER_COMPARED: &str = "never compared";
+/// What was never compared is begun unasked where there are no more points.
 const UNASKED_POINTS_MAX: u64 = 10_000;
-/// The reason where the authority may lack what the follower has: never begun unasked.
-pub const OTHER_AUTHORITY: &str = "never compared since the authority has another address";
-/// At the end of a reason: it is about those collections only that have no mode of their own.
-const REST: &str = " (but for collections with a mode of their own)";
+/// Why everything is to be compared where the authority may have lost what it had.
+pub const AUTHORITY_LACKS: &str = "never compared since the authority lacks what it had";
 /// No collection has this name, so it has the mode of all that have none of their own.
 const ANY_OTHER: &str = "";
 
@@ -106,9 +104,14 @@ impl Direction {
         }
         let follows_rest = (self.follows)(ANY_OTHER);
         let mut dues = self.sweeps().await?;
-        dues.retain(|due| self.ledger.may_be_swept(due));
         self.state.leave_resting(&mut dues);
-        let all_wait = dues.iter().any(|due| due.collection.is_none());
+        // What of everything waits until somebody says so, each waits for.
+        let waits = |due: &SweepDue| due.reason.starts_with(NEVER_COMPARED);
+        let all_wait = dues
+            .iter()
+            .any(|due| due.collection.is_none() && waits(due));
+        dues.retain(|due| self.ledger.may_be_swept(due));
+        let all_wait = all_wait || dues.iter().any(|due| due.collection.is_none());
         let now = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
         for due in &dues {
             // One of all will do for each.
@@ -144,30 +147,57 @@ impl Direction {
     async fn owe_rest(&self, done: &SweepDue) -> Result<()> {
         let dues = self.ledger.sweeps().await?;
         if dues.iter().any(|due| due.token == done.token) {
-            let reason = format!("{}{REST}", done.reason.trim_end_matches(REST));
+            // Whoever asked for this one did not ask for the next.
+            let why = match done.reason.starts_with(ASKED_FOR) {
+                true => NEVER_COMPARED,
+                false => done.reason.trim_end_matches(REST),
+            };
+            let reason = format!("{why}{REST}");
             self.ledger.want_sweep(None, &reason).await?;
         }
         Ok(())
     }
 
+    /// What somebody asked for may begin, and what was due by then. Else it must not be much that is
+    /// copied, or deleted at the follower, where nobody has said that it is meant so.
     async fn may_begin(&self, due: &SweepDue) -> Result<bool> {
-        if !due.reason.starts_with(NEVER_COMPARED) {
-            return Ok(true);
-        }
         if due.reason.starts_with(OTHER_AUTHORITY) {
             return Ok(false);
         }
-        let mut points = 0;
-        for collection in self.swept_collections(due).await? {
+        if *due.reason == *ASKED_FOR {
+            return Ok(true);
+        }
+        let names = self.swept_collections(due).await?;
+        let lacking = match due.collection {
+            None => self.authority_lacks().await?,
+            Some(_) => Vec::new(),
+        };
+        let mut moved = 0;
+        for collection in &lacking {
+            moved += points(&self.follower, collection).await?;
+        }
+        if let Some(collection) = lacking.first()
+            && (names.is_empty() || moved > UNASKED_POINTS_MAX)
+        {
+            error!(
+                %collection, collections = lacking.len(), points = moved,
+                "the authority has collections no more that the follower has from it: nothing is \
+                 compared before `outrigger sync sweep` asks for it, which will delete the \
+                 follower's"
+            );
+            self.ledger.want_sweep(None, AUTHORITY_LACKS).await?;
+            return Ok(false);
+        }
+        if !due.reason.starts_with(NEVER_COMPARED) {
+            return Ok(true);
+        }
+        for collection in &names {
             // What the follower has beyond the authority's is deleted by it.
             for peer in [&self.authority, &self.follower] {
-                let description = schema::describe(peer, &collection).await?;
-                points += description.unwrap_or_default()["points_count"]
-                    .as_u64()
-                    .unwrap_or(0);
+                moved += points(peer, collection).await?;
             }
         }
-        Ok(points <= UNASKED_POINTS_MAX)
+        Ok(moved <= UNASKED_POINTS_MAX)
     }
 
     async fn swept_collections(&self, due: &SweepDue) -> Result<Vec<String>> {
@@ -184,7 +214,7 @@ impl Direction {
         let mut failure = None;
         for collection in names {
             // One that cannot be swept holds up no other.
-            if let Err(error) = self.sweep_collection(collection).await {
+            if let Err(error) = self.sweep_collection(due, collection).await {
                 failure = Some(error);
             }
         }
@@ -199,7 +229,7 @@ impl Direction {
         Ok(())
     }
 
-    async fn sweep_collection(&self, collection: &str) -> Result<()> {
+    async fn sweep_collection(&self, due: &SweepDue, collection: &str) -> Result<()> {
         if self.sweep_led_on(collection).await? {
             // It has no points of its own.
             return Ok(());
@@ -213,6 +243,18 @@ impl Direction {
                 return Err(blocked(collection, &why));
             }
             schema::aliases(&own.authority, &own.follower, &*own.follows).await?;
+        }
+        if schema::describe(&self.authority, collection)
+            .await?
+            .is_none()
+        {
+            let found_out = [PERHAPS_DELETED, ASKED_FOR];
+            if found_out.iter().any(|words| due.reason.starts_with(words)) {
+                let (own, _permit) = self.entered(collection).await?;
+                let is_asked = due.reason.starts_with(ASKED_FOR);
+                own.find_out(collection, is_asked).await?;
+            }
+            return Ok(());
         }
         self.stages.reached(Stage::SweepBegins).await;
         let sweeping = self.compare(collection).await?;
@@ -306,6 +348,12 @@ impl Direction {
         }
         Ok(())
     }
+}
+
+async fn points(peer: &Peer, collection: &str) -> Result<u64> {
+    let description = schema::describe(peer, collection).await?;
+    let count = &description.unwrap_or_default()["points_count"];
+    Ok(count.as_u64().unwrap_or(0))
 }
 
 fn blocked(collection: &str, why: &str) -> Error {

@@ -211,7 +211,7 @@ impl Ledger for InMemory {
 }
 
 #[derive(Default)]
-struct Known(Mutex<HashSet<String>>);
+struct Known(Mutex<BTreeMap<String, bool>>);
 
 impl Deeds for Known {
     fn compared<'a>(&'a self, _collection: &'a str, _of: super::Compared) -> Told<'a, ()> {
@@ -219,15 +219,28 @@ impl Deeds for Known {
     }
 
     fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
-        now(self.0.lock().contains(collection))
+        now(self.0.lock().get(collection) == Some(&true))
+    }
+
+    fn was_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
+        now(self.0.lock().contains_key(collection))
+    }
+
+    fn never_was<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        self.0.lock().remove(collection);
+        now(())
+    }
+
+    fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        let mut known = self.0.lock();
+        known.entry(collection.to_owned()).or_default();
+        now(())
     }
 
     fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()> {
         let mut known = self.0.lock();
-        if is_ours {
-            known.insert(collection.to_owned());
-        } else {
-            known.remove(collection);
+        if is_ours || known.contains_key(collection) {
+            known.insert(collection.to_owned(), is_ours);
         }
         now(())
     }

@@ -241,6 +241,7 @@ impl Player {
             .await
             .unwrap();
         self.deletions[usize::from(of)] += 1;
+        self.letters.retain(|(at, _)| *at != of);
         self.points.retain(|(at, _), point| {
             let is_before = *at == of && point.flying == 0;
             point.is_void |= is_before;

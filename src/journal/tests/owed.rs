@@ -1,6 +1,7 @@
 //! Comparisons that calls have asked for.
 
 use super::*;
+use crate::model::{ASKED_FOR, OTHER_AUTHORITY};
 
 async fn due(journal: &Journal) -> Vec<SweepDue> {
     journal.sweeps().await.unwrap()
@@ -153,4 +154,57 @@ async fn a_letter_goes_when_the_follower_has_the_point_after_all() {
     written(&journal).await;
     let again = folder.as_killed().whole();
     assert_eq!(again.dead(None, 9).await.unwrap(), [letter(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_a_sweep_takes_nothing_away_from_one_that_is_to_come_again() {
+    for collection in [Some("a"), None] {
+        let folder = Scratch::new();
+        let journal = folder.fresh();
+        let owed = journal.owe(collection, "a call").await.unwrap();
+        journal.want_sweep(collection, ASKED_FOR).await.unwrap();
+        let again = folder.as_killed().whole();
+        sweeps_all(&again).await;
+        assert_eq!(due(&again).await.len(), 1, "{collection:?}");
+        tokio::time::advance(Duration::from_secs(80)).await;
+        sweeps_all(&again).await;
+        assert_eq!(due(&again).await, []);
+        owed.end(Outcome::Settled);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reason_that_keeps_a_sweep_from_beginning_outlasts_what_comes_after_it() {
+    let folder = Scratch::new();
+    let journal = folder.fresh();
+    let waits = format!("{OTHER_AUTHORITY} moved");
+    journal.want_sweep(None, &waits).await.unwrap();
+    journal.want_sweep(None, "the disk was full").await.unwrap();
+    for journal in [&journal, &folder.as_killed().whole()] {
+        let reason = format!("{waits}; the disk was full");
+        assert_eq!(*due(journal).await[0].reason, *reason);
+    }
+    journal.want_sweep(None, ASKED_FOR).await.unwrap();
+    assert_eq!(*due(&journal).await[0].reason, *ASKED_FOR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_goes_with_its_collection() {
+    let folder = Scratch::new();
+    let journal = folder.fresh();
+    let letter = |collection: &str| DeadLetter {
+        collection: collection.into(),
+        id: PointKey::Number(1),
+        reason: "no".into(),
+        since_ms: 7,
+    };
+    let letters = ["a", "b", "c"].map(letter);
+    journal.bury(&letters).await.unwrap();
+    let deletion = journal.intend("a", &[Subject::Dropped]).await.unwrap();
+    deletion.end(Outcome::Settled);
+    journal.mark("b", &[Subject::Dropped]).await.unwrap();
+    written(&journal).await;
+    for journal in [&journal, &folder.as_killed().whole()] {
+        assert_eq!(journal.dead(None, 9).await.unwrap(), [letter("c")]);
+    }
 }

@@ -62,6 +62,10 @@ impl Catalog {
         Ok(catalog)
     }
 
+    pub(super) fn id(&self) -> &str {
+        self.folder.id()
+    }
+
     fn open_all(&self) -> Result<()> {
         let home = self.folder.collections();
         let entries = fs::read_dir(&home).map_err(|error| cannot("list", &home, error))?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock                      held by the one process that uses the folder
+//! store.id                  which store it is: drawn when the folder was made
 //! aliases.json
 //! collections/ID/           one a collection; ID is generated, names are in the record
 //!     making | deleted      present while it is being made, or once it has been deleted
@@ -38,6 +39,7 @@ pub(super) const OPEN_BYTES: u64 = 16 * 1024 * 1024;
 pub(super) struct DataFolder {
     root: PathBuf,
     snapshots: PathBuf,
+    id: Box<str>,
     /// Closing it gives the folder free; the kernel does so for a killed process.
     _lock: File,
 }
@@ -63,6 +65,7 @@ impl DataFolder {
             Ok(()) => Ok(Self {
                 root: root.to_path_buf(),
                 snapshots,
+                id: id(root)?,
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(Error::settings(format!(
@@ -78,12 +81,30 @@ impl DataFolder {
         self.root.join("collections")
     }
 
+    /// Another folder has another, and so has this one if it is lost and made again.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     pub(super) fn aliases(&self) -> PathBuf {
         self.root.join("aliases.json")
     }
 
     pub(super) fn snapshots(&self) -> &Path {
         &self.snapshots
+    }
+}
+
+fn id(root: &Path) -> Result<Box<str>> {
+    let path = root.join("store.id");
+    match fs::read_to_string(&path) {
+        Ok(id) => Ok(id.trim().into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = format!("{:016x}", rand::random::<u64>());
+            write_whole(&path, id.as_bytes()).map_err(|error| unusable(root, error))?;
+            Ok(id.into())
+        }
+        Err(error) => Err(unusable(root, error)),
     }
 }
 

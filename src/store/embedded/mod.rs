@@ -68,6 +68,11 @@ impl Embedded {
         })
     }
 
+    /// Which store it is: a folder that was lost and made again is another one.
+    pub fn id(&self) -> &str {
+        self.catalog.id()
+    }
+
     /// Closes in good order, within `grace`. Blocks. Calls that come later are refused.
     pub fn close(&self, grace: Duration) {
         self.keeper.close(grace);

@@ -15,7 +15,7 @@ use super::pool::Pool;
 use crate::error::{Error, Result};
 
 /// Moves with every change of the files below.
-const FORMAT: i32 = 4;
+const FORMAT: i32 = 5;
 
 const TABLES: &str = include_str!("schema/tables.sql");
 const GATE: &str = include_str!("schema/gate.sql");

@@ -4,12 +4,15 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::*;
+use crate::error::{Error, ErrorKind, Origin, Retry};
 use crate::model::StoreKind;
 use crate::net::Body;
 use crate::store::{PassAnswer, PassCall, StoreFuture};
 
-/// Of a method and a path. `None`: the store answers.
+/// Of a method and a path. `None`: the store answers. `NEVER_SENT` for a status: it is not there.
 pub(super) type Rule = dyn Fn(&Method, &str) -> Option<(u16, String)> + Send + Sync;
+
+pub(super) const NEVER_SENT: u16 = 0;
 
 /// What stands before a store and may answer instead.
 pub(super) struct Before {
@@ -27,6 +30,11 @@ impl Store for Before {
         let Some((status, text)) = said else {
             return self.store.pass(call);
         };
+        if status == NEVER_SENT {
+            let (kind, retry) = (ErrorKind::Unavailable, Retry::Safe);
+            let error = Error::new(kind, Origin::Qdrant, retry, "connect");
+            return Box::pin(std::future::ready(Err(error)));
+        }
         let mut answer = Response::new(Body::full(text));
         *answer.status_mut() = StatusCode::from_u16(status).unwrap();
         let json = HeaderValue::from_static("application/json");
@@ -101,7 +109,7 @@ impl Odd {
         assert_eq!(there.as_array().unwrap().len(), 2, "{when}");
         let aliases = self.world.follower("GET /aliases", Value::Null).await;
         assert_eq!(aliases["aliases"][0]["alias_name"], "live", "{when}");
-        assert!(self.world.direction.deeds.are_paired("c").await.unwrap());
+        assert!(self.world.direction.deeds.was_ours("c").await.unwrap());
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use http::Request;
 
-use super::answers::{Before, Rule};
+use super::answers::{Before, NEVER_SENT, Rule};
 use super::*;
 use crate::error::{ErrorKind, Result};
 use crate::journal::{Journal, JournalSettings};
@@ -152,6 +152,7 @@ fn red() -> Value {
     json!({"filter": {"must": [{"key": "color", "match": {"value": "red"}}]}})
 }
 
+const DROP: &str = "DELETE /collections/c";
 const DELETE: &str = "POST /collections/c/points/delete";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,16 +213,45 @@ async fn a_refusal_after_which_something_may_be_done_takes_no_sweep_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_that_ran_out_of_time_stays_marked() {
+async fn a_deletion_that_is_not_said_to_be_done_takes_nothing_from_the_follower() {
     let world = Mirrored::new("deletion").await;
-    for (status, waits) in [(408, true), (429, true), (400, false)] {
+    let answers = [
+        (408, true),
+        (429, true),
+        (503, true),
+        (301, true),
+        (400, false),
+        (NEVER_SENT, false),
+    ];
+    for (status, waits) in answers {
         world.says(status);
-        world.sent("DELETE /collections/c", Value::Null).await;
+        let answer = send(&world.mirror, DROP, Value::Null).await;
+        assert_eq!(answer.is_err(), status == NEVER_SENT, "{status}");
         world.pass();
         let waiting = world.mirror.direction().waiting(None).await.unwrap();
         assert_eq!(waiting > 0, waits, "{status}");
+        assert_eq!(world.due().await.len(), usize::from(waits), "{status}");
+        world.drained().await;
+        world.sweep().await;
+        world.drained().await;
+        assert_eq!(world.at_follower().await, 4, "{status}");
         world.journal.forget().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_is_done_but_not_said_to_be_is_found_out() {
+    let world = Mirrored::new("unsaid").await;
+    world.says(503);
+    world.sent(DROP, Value::Null).await;
+    world.pass();
+    let direction = world.mirror.direction();
+    ask(&direction.authority, DROP, Value::Null).await;
+    world.drained().await;
+    world.sweep().await;
+    let there = ask(&direction.follower, "GET /collections/c", Value::Null).await;
+    assert_eq!(there, json!("no collection"));
+    assert!(!direction.deeds.are_paired("c").await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,13 +2,20 @@
 
 use std::sync::atomic::Ordering;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::faulty::Fate;
 use super::{COSINE, World, ids, point};
+use crate::model::{ASKED_FOR, NEVER_COMPARED, OTHER_AUTHORITY, PERHAPS_DELETED, Subject};
 
 impl World {
+    async fn wants(&self, collection: Option<&str>, reason: &str) {
+        use super::Ledger as _;
+        self.ledger.want_sweep(collection, reason).await.unwrap();
+        self.direction.sweep_once().await.unwrap();
+    }
+
     pub(super) async fn ledger_wants_a_sweep(&self) {
         use super::Ledger as _;
         self.ledger.want_sweep(None, "a test").await.unwrap();
@@ -123,4 +130,128 @@ async fn a_403_of_strict_mode_is_a_refusal_and_any_other_passes() {
         assert_eq!(world.direction.round().await.is_ok(), buries);
         assert_eq!(world.ledger.dead.lock().len(), usize::from(buries));
     }
+}
+
+/// `a` came from the authority, `theirs` did not.
+async fn with_theirs(name: &str) -> World {
+    let world = World::with_collections(name, &["a"]).await;
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    world.follower("PUT /collections/theirs", config).await;
+    let points = json!({"points": [point(9, [1.0, 0.0], json!({}))]});
+    let path = "PUT /collections/theirs/points?wait=true";
+    world.follower(path, points).await;
+    world.wants(None, "a test").await;
+    world.drained().await;
+    assert_eq!(world.there().await, ["a", "theirs"]);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_takes_what_came_from_the_authority_and_nothing_else() {
+    let world = with_theirs("dropped").await;
+    world.authority("DELETE /collections/a", Value::Null).await;
+    for name in ["a", "theirs"] {
+        world.ledger.put(name, &[Subject::Dropped]);
+    }
+    world.drained().await;
+    assert_eq!(world.there().await, ["theirs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_namesake_goes_with_what_it_follows() {
+    let world = World::new("empty");
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    world.follower("PUT /collections/a", config.clone()).await;
+    world.authority("PUT /collections/a", config).await;
+    world.ledger.put("a", &[Subject::Schema]);
+    world.drained().await;
+    world.authority("DELETE /collections/a", Value::Null).await;
+    world.ledger.put("a", &[Subject::Dropped]);
+    world.drained().await;
+    assert!(world.there().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_of_what_the_authority_has_not_takes_nothing_for_ours() {
+    let world = with_theirs("no-claim").await;
+    for reason in ["a test", PERHAPS_DELETED, ASKED_FOR] {
+        world.wants(Some("theirs"), reason).await;
+        assert_eq!(world.owed(), [], "{reason}");
+        // The next sweep of all would delete it.
+        world.wants(None, reason).await;
+        assert_eq!(world.there().await, ["a", "theirs"], "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_deleted_goes_where_it_has_been_and_only_then() {
+    let world = with_theirs("perhaps").await;
+    world.wants(Some("a"), PERHAPS_DELETED).await;
+    assert_eq!(world.there().await, ["a", "theirs"]);
+    world.authority("DELETE /collections/a", Value::Null).await;
+    // Nobody deleted it through us.
+    world.wants(Some("a"), "a test").await;
+    assert_eq!(world.there().await, ["a", "theirs"]);
+    world.wants(Some("a"), PERHAPS_DELETED).await;
+    assert_eq!(world.there().await, ["theirs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_has_lost_everything_is_not_followed_unasked() {
+    let world = with_theirs("lost").await;
+    world.authority("DELETE /collections/a", Value::Null).await;
+    world.wants(None, "the journal was broken").await;
+    assert_eq!(world.there().await, ["a", "theirs"]);
+    // It waits, whatever comes to be there.
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    world.authority("PUT /collections/a", config).await;
+    world.direction.sweep_once().await.unwrap();
+    world.drained().await;
+    let waits = world.ledger.sweeps.lock()[0].reason.to_string();
+    assert!(waits.starts_with(OTHER_AUTHORITY), "{waits}");
+    let count = "POST /collections/a/points/count";
+    let there = world.follower(count, json!({})).await;
+    assert_eq!(there["count"], 1);
+    world.wants(None, ASKED_FOR).await;
+    world.drained().await;
+    let there = world.follower(count, json!({})).await;
+    assert_eq!(there["count"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_compared_begins_with_nothing_gone_where_nothing_is_left() {
+    let world = with_theirs("never").await;
+    world.authority("DELETE /collections/a", Value::Null).await;
+    world.wants(None, NEVER_COMPARED).await;
+    assert_eq!(world.there().await, ["a", "theirs"]);
+    let waits = world.ledger.sweeps.lock()[0].reason.to_string();
+    assert!(waits.starts_with(OTHER_AUTHORITY), "{waits}");
+    // What somebody asked for before that was known does not count.
+    let reason = format!("{ASKED_FOR}; the disk was full");
+    world.wants(None, &reason).await;
+    assert_eq!(world.there().await, ["a", "theirs"]);
+    world.wants(None, ASKED_FOR).await;
+    assert_eq!(world.there().await, ["theirs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_made_was_never_ours() {
+    let world = World::with_collections("refused", &["a"]).await;
+    world.faults.rule(|call| match call.head.method {
+        Method::PUT => Fate::IsRefused(StatusCode::BAD_REQUEST, "not here"),
+        _ => Fate::Passes,
+    });
+    world.ledger.put("a", &[Subject::Schema]);
+    assert_eq!(world.direction.round().await.unwrap(), 0);
+    world.faults.pass_all();
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    world.follower("PUT /collections/a", config).await;
+    let points = json!({"points": [point(9, [1.0, 0.0], json!({}))]});
+    let path = "PUT /collections/a/points?wait=true";
+    world.follower(path, points).await;
+    world.authority("DELETE /collections/a", Value::Null).await;
+    world.ledger.put("a", &[Subject::Dropped]);
+    world.direction.state.unblock("a");
+    world.drained().await;
+    assert_eq!(world.there().await, ["a"]);
 }

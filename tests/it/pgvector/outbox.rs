@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use outrigger::model::{Batch, DeadLetter, Mark, PointKey, Subject};
+use outrigger::model::{
+    ASKED_FOR, Batch, DeadLetter, Mark, NEVER_COMPARED, OTHER_AUTHORITY, PERHAPS_DELETED, PointKey,
+    Subject, reason_of_both,
+};
 use outrigger::net::client_tls;
 use outrigger::store::{MirrorPlan, Outbox, Pgvector, PgvectorSettings};
 use outrigger::task;
@@ -502,6 +505,30 @@ fn a_recovered_snapshot_is_another_life_and_to_be_compared_whole() {
         outbox.swept(&again[0]).await.unwrap();
         outbox.want_sweep(None, "all").await.unwrap();
         assert_eq!(outbox.sweeps().await.unwrap()[0].collection, None);
+        // Which reason stays is the same as in a journal.
+        let reasons = [
+            "another",
+            NEVER_COMPARED,
+            "asked for (but for collections with a mode of their own)",
+            OTHER_AUTHORITY,
+            PERHAPS_DELETED,
+            ASKED_FOR,
+            "one more",
+            "another (but for collections with a mode of their own)",
+        ];
+        for before in reasons {
+            for now in reasons {
+                outbox.forget().await.unwrap();
+                outbox.want_sweep(None, before).await.unwrap();
+                outbox.want_sweep(None, now).await.unwrap();
+                let due = outbox.sweeps().await.unwrap();
+                assert_eq!(
+                    *due[0].reason,
+                    *reason_of_both(before, now),
+                    "{before}, {now}"
+                );
+            }
+        }
         outbox.forget().await.unwrap();
         assert!(outbox.sweeps().await.unwrap().is_empty());
     });

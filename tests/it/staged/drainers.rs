@@ -48,6 +48,18 @@ impl Deeds for Nothing {
         Box::pin(std::future::ready(Ok(false)))
     }
 
+    fn was_ours<'a>(&'a self, _collection: &'a str) -> Told<'a, bool> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn never_was<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn take_over<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn compared<'a>(&'a self, _collection: &'a str, _of: Compared) -> Told<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }

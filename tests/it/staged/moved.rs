@@ -1,6 +1,7 @@
 //! The secondary of the settings becomes another store: what is noted of the one before is not true
 //! of it.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -43,7 +44,10 @@ fn docs() -> Value {
 
 /// The settings name the first secondary while docs is brought to it, and then the other.
 async fn brought(data: &Folder, first: &Plain) -> Process {
-    let process = start(data, first).await;
+    brought_by(start(data, first).await, first).await
+}
+
+async fn brought_by(process: Process, first: &Plain) -> Process {
     enter(&process, "dual_write").await;
     write(process.proxy, "PUT", "", docs()).await;
     for id in 1..=5 {
@@ -101,21 +105,78 @@ fn an_authority_at_another_address_takes_nothing_from_its_follower_unasked() {
         let (data, empty) = (Folder::new(), Folder::new());
         let follower = Plain::new().await;
         stop(brought(&data, &follower).await).await;
-        let primary = format!("{EMBEDDED}primary.path = \"{}\"\n", empty.path().display());
-        let process = Process::start(&toml(&data, &primary, &follower), &[]).await;
+        let process = Process::start(&toml(&data, &at(&empty), &follower), &[]).await;
         process.says("another address").await;
-        // So long that a sweep would have begun.
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let told = sync(process.admin).await;
-        assert_eq!(told["in_sync"], false, "{told}");
-        assert!(told.to_string().contains("another address"), "{told}");
-        assert_eq!(points(follower.at()).await.len(), 5);
+        waits(&process, "another address", &follower).await;
         // Somebody says that it is meant so; what was made from another store is not ours any more.
-        let ask = Ask::new("POST", "/api/sync/sweep").json(&json!({}));
-        ask.over(&mut Wire::connect(process.admin).await).await.ok();
+        ask_for_a_sweep(&process).await;
         in_sync(process.admin).await;
         assert_eq!(points(follower.at()).await.len(), 5);
     });
+}
+
+#[test]
+fn a_data_folder_that_was_emptied_is_another_store() {
+    story(async {
+        let (data, own) = (Folder::new(), Folder::new());
+        let follower = Plain::new().await;
+        let settings = toml(&data, &at(&own), &follower);
+        let process = Process::start(&settings, &[]).await;
+        stop(brought_by(process, &follower).await).await;
+        fs::remove_dir_all(own.path()).unwrap();
+        let process = Process::start(&settings, &[]).await;
+        process.says("it is another store").await;
+        // The application makes what it misses, before anybody has seen to it.
+        write(process.proxy, "PUT", "", docs()).await;
+        waits(&process, "another address", &follower).await;
+        stop(process).await;
+    });
+}
+
+#[test]
+fn an_authority_that_lacks_what_it_had_takes_nothing_unasked_where_the_journal_is_lost() {
+    story(async {
+        let data = Folder::new();
+        let (authority, follower) = (Plain::new().await, Plain::new().await);
+        let primary = format!(
+            "primary.kind = \"qdrant\"\nprimary.url = \"{}\"\n",
+            authority.url()
+        );
+        let settings = toml(&data, &primary, &follower);
+        let process = Process::start(&settings, &[]).await;
+        stop(brought_by(process, &follower).await).await;
+        write(authority.at(), "DELETE", "", Value::Null).await;
+        fs::remove_dir_all(data.path().join("journal")).unwrap();
+        let process = Process::start(&settings, &[]).await;
+        process.says("the follower has from it").await;
+        write(process.proxy, "PUT", "", docs()).await;
+        waits(&process, "lacks what it had", &follower).await;
+        // What came from it is made equal to it, if that is what somebody wants.
+        ask_for_a_sweep(&process).await;
+        in_sync(process.admin).await;
+        assert_eq!(points(follower.at()).await.len(), 0);
+        stop(process).await;
+    });
+}
+
+/// The settings of an embedded primary in a folder of its own.
+fn at(folder: &Folder) -> String {
+    format!("{EMBEDDED}primary.path = \"{}\"\n", folder.path().display())
+}
+
+/// Everything is to be compared, and nobody begins with it.
+async fn waits(process: &Process, why: &str, follower: &Plain) {
+    // So long that a sweep would have begun.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let told = sync(process.admin).await;
+    assert_eq!(told["in_sync"], false, "{told}");
+    assert!(told.to_string().contains(why), "{told}");
+    assert_eq!(points(follower.at()).await.len(), 5);
+}
+
+async fn ask_for_a_sweep(process: &Process) {
+    let ask = Ask::new("POST", "/api/sync/sweep").json(&json!({}));
+    ask.over(&mut Wire::connect(process.admin).await).await.ok();
 }
 
 #[test]

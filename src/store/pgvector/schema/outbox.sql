@@ -63,10 +63,34 @@ language sql volatile as $$
   insert into qdc.outbox (cid, what, name) select 0, _what, _name where qd.is_mirrored(_name)
 $$;
 
+-- How strong a reason is, by its first words.
+create or replace function qd.strength(_reason text) returns int
+language sql immutable as $$
+  select case when starts_with(_reason, 'asked for') then 4
+    when starts_with(_reason, 'never compared since the authority') then 3
+    when starts_with(_reason, 'never compared') then 2
+    when starts_with(_reason, 'perhaps deleted') then 1
+    else 0 end
+$$;
+
+-- The reason of what was due for one and is asked for anew for another (`model::reason_of_both`).
+create or replace function qd.reason_of_both(_before text, _now text) returns text
+language sql immutable as $$
+  select case when qd.strength(_now) >= qd.strength(_before)
+      or starts_with(_before, 'asked for') and starts_with(_now, 'never compared') then _now
+    else regexp_replace(split_part(_before, '; ', 1), r.rest || '+$', '') || '; '
+      || regexp_replace(_now, r.rest || '+$', '')
+      || case when _before ~ (r.rest || '$') and _now ~ (r.rest || '$')
+        then ' (but for collections with a mode of their own)' else '' end
+    end
+  from (select '( \(but for collections with a mode of their own\))' as rest) r
+$$;
+
 create or replace function qd.want_sweep(_cid int, _reason text) returns void
 language sql volatile as $$
-  insert into qdc.sweeps (cid, reason, token) values (_cid, _reason, qd.token())
-  on conflict (cid) do update set reason = excluded.reason, token = excluded.token
+  insert into qdc.sweeps as s (cid, reason, token) values (_cid, _reason, qd.token())
+  on conflict (cid) do update set reason = qd.reason_of_both(s.reason, excluded.reason),
+    token = excluded.token
 $$;
 
 -- The triggers. Whoever writes may have no right on anything of ours, so they run as their owner,
