@@ -159,21 +159,16 @@ impl Direction {
     /// what is there by now. Where that cannot be, why.
     pub(super) async fn replace(&self, collection: &str) -> Result<Option<Box<str>>> {
         let is_ours = self.deeds.was_ours(collection).await?;
-        // First, for whoever makes the next one meanwhile says that it is ours. If this ends here,
-        // it ever was.
-        self.parted(collection).await?;
+        // In this order: a mark may be given up half-way, and then a sweep has to know whose it is.
         self.drop_there(collection, is_ours).await?;
-        let why = self.brought_along(collection, is_ours).await?;
-        Ok(why)
+        self.parted(collection).await?;
+        self.brought_along(collection, is_ours).await
     }
 
     /// Somebody may have deleted it: what has gone at the authority goes at the follower, where it
     /// is ours.
-    pub(super) async fn find_out(&self, collection: &str, is_asked: bool) -> Result<()> {
-        let is_ours = match is_asked {
-            true => self.deeds.was_ours(collection).await?,
-            false => self.deeds.are_paired(collection).await?,
-        };
+    pub(super) async fn find_out(&self, collection: &str) -> Result<()> {
+        let is_ours = self.deeds.was_ours(collection).await?;
         self.drop_stranger(collection, is_ours).await
     }
 

@@ -251,8 +251,7 @@ impl Direction {
             let found_out = [PERHAPS_DELETED, ASKED_FOR];
             if found_out.iter().any(|words| due.reason.starts_with(words)) {
                 let (own, _permit) = self.entered(collection).await?;
-                let is_asked = due.reason.starts_with(ASKED_FOR);
-                own.find_out(collection, is_asked).await?;
+                own.find_out(collection).await?;
             }
             return Ok(());
         }
