@@ -89,14 +89,6 @@ impl Deeds for Facts {
         })
     }
 
-    fn never_was<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
-        Box::pin(async move {
-            self.control
-                .put_fact(&name(self.follower, collection), FORGOTTEN)
-                .await
-        })
-    }
-
     fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
         Box::pin(async move {
             if self.was_ours(collection).await? {

@@ -30,9 +30,6 @@ pub trait Deeds: Send + Sync {
     /// Whether it ever was, or what was there was nobody's (`take_over`).
     fn was_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
 
-    /// It could not be made, and is as if it had never been tried.
-    fn never_was<'a>(&'a self, collection: &'a str) -> Told<'a, ()>;
-
     /// What the follower has of this name is nobody's, and not known to be the authority's.
     fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()>;
 
@@ -112,16 +109,12 @@ impl Direction {
         let (authority, follower) = (&self.authority, &self.follower);
         let is_new = schema::describe(follower, collection).await?.is_none()
             && schema::describe(authority, collection).await?.is_some();
-        let was_ours = is_new && self.deeds.was_ours(collection).await?;
         if is_new {
             self.deeds.set_ours(collection, true).await?;
         }
         let mut brought = schema::bring(authority, follower, &*self.follows, collection).await?;
         if is_new && !self.was_made(collection, &brought).await? {
-            match was_ours {
-                true => self.deeds.set_ours(collection, false).await?,
-                false => self.deeds.never_was(collection).await?,
-            }
+            self.deeds.set_ours(collection, false).await?;
         }
         if matches!(brought, Brought::Other(_)) && self.deeds.are_paired(collection).await? {
             // Read again before anything is deleted for it: it may be made again just now.

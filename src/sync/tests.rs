@@ -226,11 +226,6 @@ impl Deeds for Known {
         now(self.0.lock().contains_key(collection))
     }
 
-    fn never_was<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
-        self.0.lock().remove(collection);
-        now(())
-    }
-
     fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
         let mut known = self.0.lock();
         known.entry(collection.to_owned()).or_default();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::faulty::Fate;
@@ -232,26 +232,4 @@ async fn what_was_never_compared_begins_with_nothing_gone_where_nothing_is_left(
     assert_eq!(world.there().await, ["a", "theirs"]);
     world.wants(None, ASKED_FOR).await;
     assert_eq!(world.there().await, ["theirs"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_made_was_never_ours() {
-    let world = World::with_collections("refused", &["a"]).await;
-    world.faults.rule(|call| match call.head.method {
-        Method::PUT => Fate::IsRefused(StatusCode::BAD_REQUEST, "not here"),
-        _ => Fate::Passes,
-    });
-    world.ledger.put("a", &[Subject::Schema]);
-    assert_eq!(world.direction.round().await.unwrap(), 0);
-    world.faults.pass_all();
-    let config: Value = serde_json::from_str(COSINE).unwrap();
-    world.follower("PUT /collections/a", config).await;
-    let points = json!({"points": [point(9, [1.0, 0.0], json!({}))]});
-    let path = "PUT /collections/a/points?wait=true";
-    world.follower(path, points).await;
-    world.authority("DELETE /collections/a", Value::Null).await;
-    world.ledger.put("a", &[Subject::Dropped]);
-    world.direction.state.unblock("a");
-    world.drained().await;
-    assert_eq!(world.there().await, ["a"]);
 }

@@ -52,10 +52,6 @@ impl Deeds for Nothing {
         Box::pin(std::future::ready(Ok(true)))
     }
 
-    fn never_was<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
     fn take_over<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
