@@ -113,10 +113,8 @@ impl Following {
         if !moved.is_empty() {
             // What waits was for another store, deletions of collections among it.
             ledger.forget().await?;
-            let before = dues.iter().map(|due| &*due.reason);
-            let before = before
-                .filter(|reason| reason.starts_with(OTHER_AUTHORITY))
-                .next();
+            let mut before = dues.iter().map(|due| &*due.reason);
+            let before = before.find(|reason| reason.starts_with(OTHER_AUTHORITY));
             let reason = match (moved.contains(&role), before) {
                 (true, _) => AUTHORITY_MOVED,
                 (false, Some(before)) => before,

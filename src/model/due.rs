@@ -51,11 +51,8 @@ pub fn reason_of_both(before: &str, now: &str) -> String {
 }
 
 fn strength(reason: &str) -> usize {
-    let begins_with = |words: &&str| reason.starts_with(*words);
-    STRONGER
-        .iter()
-        .rposition(|words| begins_with(&words))
-        .map_or(0, |place| place + 1)
+    let strongest = STRONGER.iter().rposition(|words| reason.starts_with(words));
+    strongest.map_or(0, |place| place + 1)
 }
 
 #[cfg(test)]
