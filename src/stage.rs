@@ -26,6 +26,8 @@ pub enum Stage {
     SweepBegins,
     /// A collection was compared; what differs is not all marked.
     SweepRead,
+    /// What has gone at the authority has gone at the follower, which is not noted yet.
+    AfterDrop,
     /// Every sidecar holds its writes.
     InsideFence,
     /// The marks are worked off.

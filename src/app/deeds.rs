@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::mode::control::Control;
 use crate::mode::validations::{self, Validated};
 use crate::model::Role;
-use crate::sync::{Compared, Deeds, Told};
+use crate::sync::{Claimed, Compared, Deeds, Note, Noted, Told};
 
 pub(super) const YES: &str = "yes";
 /// Once made, and gone since.
@@ -31,21 +31,29 @@ impl Facts {
         }
     }
 
-    async fn noted(&self, at: Role, collection: &str) -> Result<Option<String>> {
-        let fact = self.control.fact(&name(at, collection)).await?;
-        Ok(fact.filter(|fact| fact != FORGOTTEN))
+    async fn fact(&self, at: Role, collection: &str) -> Result<Option<String>> {
+        self.control.fact(&name(at, collection)).await
     }
+}
 
-    async fn is_made(&self, at: Role, collection: &str) -> Result<bool> {
-        Ok(self.noted(at, collection).await?.as_deref() == Some(YES))
-    }
+/// What a fact says.
+fn note(fact: Option<&str>) -> Option<Note> {
+    let fact = fact.filter(|fact| *fact != FORGOTTEN)?;
+    let claim = fact.strip_prefix(YES);
+    Some(Note {
+        is_ours: claim.is_some(),
+        // One that has no number was noted by an older version.
+        number: claim.map_or(0, |number| {
+            u64::from_str_radix(number.trim_start(), 16).unwrap_or(0)
+        }),
+    })
+}
 
-    async fn set_made(&self, at: Role, collection: &str, is_made: bool) -> Result<()> {
-        if self.is_made(at, collection).await? == is_made {
-            return Ok(());
-        }
-        let fact = if is_made { YES } else { NO };
-        self.control.put_fact(&name(at, collection), fact).await
+/// The fact that says so.
+fn claim(number: u64) -> String {
+    match number {
+        0 => YES.to_owned(),
+        number => format!("{YES} {number:x}"),
     }
 }
 
@@ -68,30 +76,41 @@ pub(super) async fn forget(control: &dyn Control, at: Role) -> Result<()> {
 }
 
 impl Deeds for Facts {
-    fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()> {
-        Box::pin(self.set_made(self.follower, collection, is_ours))
-    }
-
-    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
+    fn noted<'a>(&'a self, collection: &'a str) -> Told<'a, Noted> {
         Box::pin(async move {
-            Ok(self.is_made(self.follower, collection).await?
-                || self.is_made(self.follower.other(), collection).await?)
+            let there = self.fact(self.follower, collection).await?;
+            let here = self.fact(self.follower.other(), collection).await?;
+            Ok(Noted {
+                there: note(there.as_deref()),
+                here: note(here.as_deref()),
+            })
         })
     }
 
-    fn was_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
+    fn claim<'a>(&'a self, collection: &'a str) -> Told<'a, Claimed> {
         Box::pin(async move {
-            Ok(self.noted(self.follower, collection).await?.is_some()
-                || self
-                    .noted(self.follower.other(), collection)
-                    .await?
-                    .is_some())
+            let name = name(self.follower, collection);
+            let fact = claim(rand::random_range(1..=u64::MAX));
+            loop {
+                let was = self.control.fact(&name).await?;
+                let replaced = self.control.replace_fact(&name, was.as_deref(), &fact);
+                if !replaced.await? {
+                    continue;
+                }
+                let here = self.fact(self.follower.other(), collection).await?;
+                let here = note(here.as_deref());
+                let [before, now] = [was.as_ref(), Some(&fact)].map(|there| Noted {
+                    there: note(there.map(String::as_str)),
+                    here,
+                });
+                return Ok(Claimed { before, now });
+            }
         })
     }
 
     fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
         Box::pin(async move {
-            if self.was_ours(collection).await? {
+            if self.noted(collection).await?.was_ours() {
                 return Ok(());
             }
             self.control
@@ -111,15 +130,75 @@ impl Deeds for Facts {
         Box::pin(validations::note(&*self.control, collection, validated))
     }
 
-    fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+    fn part<'a>(&'a self, collection: &'a str, noted: Noted) -> Told<'a, ()> {
         Box::pin(async move {
             let now = self.clock.since_epoch().as_millis();
             let now_ms = u64::try_from(now).unwrap_or(u64::MAX);
             validations::void(&*self.control, collection, now_ms).await?;
-            for at in Role::BOTH {
-                self.set_made(at, collection, false).await?;
+            let of = [
+                (self.follower, noted.there),
+                (self.follower.other(), noted.here),
+            ];
+            for (at, note) in of {
+                if let Some(note) = note.filter(|note| note.is_ours) {
+                    let (name, was) = (name(at, collection), claim(note.number));
+                    // Unless it was noted anew.
+                    self.control.replace_fact(&name, Some(&was), NO).await?;
+                }
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mode::control::MemoryControl;
+
+    fn sidecar(control: &Arc<dyn Control>) -> Facts {
+        Facts::new(control, Role::Secondary, &Clock::system())
+    }
+
+    #[tokio::test]
+    async fn who_parts_with_a_collection_takes_nothing_back_that_was_claimed_since() {
+        let control: Arc<dyn Control> = Arc::new(MemoryControl::new(Duration::from_secs(10)));
+        let (one, other) = (sidecar(&control), sidecar(&control));
+        assert!(!one.noted("c").await.unwrap().was_ours());
+        let first = one.claim("c").await.unwrap();
+        assert_eq!(first.before, Noted::default());
+        let seen = one.noted("c").await.unwrap();
+        assert_eq!(seen, first.now);
+        let second = other.claim("c").await.unwrap();
+        assert_eq!(second.before, first.now);
+        one.part("c", seen).await.unwrap();
+        assert_eq!(one.noted("c").await.unwrap(), second.now);
+        one.part("c", second.now).await.unwrap();
+        let noted = other.noted("c").await.unwrap();
+        assert!(noted.was_ours() && !noted.are_paired());
+    }
+
+    #[tokio::test]
+    async fn what_an_older_version_has_noted_is_known() {
+        let control: Arc<dyn Control> = Arc::new(MemoryControl::new(Duration::from_secs(10)));
+        let facts = sidecar(&control);
+        for (fact, are_paired, was_ours) in [
+            ("yes", true, true),
+            ("no", false, true),
+            ("forgotten", false, false),
+        ] {
+            for role in Role::BOTH {
+                control.put_fact(&name(role, "c"), fact).await.unwrap();
+            }
+            let noted = facts.noted("c").await.unwrap();
+            assert_eq!(noted.are_paired(), are_paired, "{fact}");
+            assert_eq!(noted.was_ours(), was_ours, "{fact}");
+            facts.part("c", noted).await.unwrap();
+            assert!(!facts.noted("c").await.unwrap().are_paired());
+            let claimed = facts.claim("c").await.unwrap();
+            assert!(claimed.now.are_paired(), "{fact}");
+        }
     }
 }

@@ -6,9 +6,10 @@
 //! authority's collection was deleted and its mark is lost, or was made again with other vectors,
 //! ours goes too; what is not ours stays, and a person is told.
 //!
-//! Where its deletion is known, a name goes that ever was ours: several sidecars that delete and
-//! make it by their own marks at the same time may note that it was parted with when it is there
-//! again.
+//! Where its deletion is known, a name goes that ever was ours. Several sidecars delete and make it by
+//! their own marks at the same time: what is there again was made by one of them, so who parts with a
+//! collection takes back what he has found noted, and nothing that was noted since; and who makes one
+//! notes it before and after.
 
 use serde_json::Value;
 use tracing::{info, warn};
@@ -18,17 +19,14 @@ use super::ledger::Told;
 use super::schema::{self, Brought};
 use crate::error::Result;
 use crate::model::{NEVER_COMPARED, SweepDue};
+use crate::stage::Stage;
 
 /// Which collections of the follower are ours. Durable.
 pub trait Deeds: Send + Sync {
-    fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()>;
+    fn noted<'a>(&'a self, collection: &'a str) -> Told<'a, Noted>;
 
-    /// Whether one store's collection of this name was once brought from the other's, whichever of
-    /// them followed then: where nothing waits they are the same.
-    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
-
-    /// Whether it ever was, or what was there was nobody's (`take_over`).
-    fn was_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool>;
+    /// The follower's collection of this name is ours from now on. What was noted before.
+    fn claim<'a>(&'a self, collection: &'a str) -> Told<'a, Claimed>;
 
     /// What the follower has of this name is nobody's, and not known to be the authority's.
     fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()>;
@@ -38,7 +36,46 @@ pub trait Deeds: Send + Sync {
     fn compared<'a>(&'a self, collection: &'a str, of: Compared) -> Told<'a, ()>;
 
     /// The authority's is gone: what it has of this name later is another one, and was not compared.
-    fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()>;
+    /// What was `noted` is true no more; what was noted since stays.
+    fn part<'a>(&'a self, collection: &'a str, noted: Noted) -> Told<'a, ()>;
+}
+
+/// What is known of the two collections of one name.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Noted {
+    /// Of the follower's.
+    pub there: Option<Note>,
+    /// Of the authority's, from when it was the follower.
+    pub here: Option<Note>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Note {
+    /// Whether it still is.
+    pub is_ours: bool,
+    /// Each claim has another.
+    pub number: u64,
+}
+
+/// Before and after.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Claimed {
+    pub before: Noted,
+    pub now: Noted,
+}
+
+impl Noted {
+    /// Whether one store's collection of this name was once brought from the other's, whichever of
+    /// them followed then: where nothing waits they are the same.
+    pub fn are_paired(&self) -> bool {
+        let notes = [self.there, self.here];
+        notes.iter().flatten().any(|note| note.is_ours)
+    }
+
+    /// Whether it ever was, or what was there was nobody's (`Deeds::take_over`).
+    pub fn was_ours(&self) -> bool {
+        self.there.or(self.here).is_some()
+    }
 }
 
 /// What a sweep of a collection came to.
@@ -74,7 +111,11 @@ impl Direction {
             }
             return self.bring_to_sweep(collection).await;
         };
-        let is_known = self.deeds.are_paired(collection).await?;
+        let is_known = self.are_paired(collection).await?;
+        if is_ours && !is_known {
+            // It was dropped a moment ago: another has brought this one.
+            self.deeds.claim(collection).await?;
+        }
         let why = self.bring_to_sweep(collection).await?;
         if is_known || why.is_some() {
             return Ok(why);
@@ -82,7 +123,7 @@ impl Direction {
         if has_points(&here) || has_points(&there) {
             // It may be another one of the same name and the same vectors.
             self.is_to_be_compared(collection, is_ours).await?;
-        } else {
+        } else if !is_ours {
             // Nothing of anybody's is in it.
             self.deeds.take_over(collection).await?;
         }
@@ -109,20 +150,21 @@ impl Direction {
         let (authority, follower) = (&self.authority, &self.follower);
         let is_new = schema::describe(follower, collection).await?.is_none()
             && schema::describe(authority, collection).await?.is_some();
-        if is_new {
-            self.deeds.set_ours(collection, true).await?;
-        }
+        let claimed = match is_new {
+            true => Some(self.deeds.claim(collection).await?),
+            false => None,
+        };
         let mut brought = schema::bring(authority, follower, &*self.follows, collection).await?;
-        if is_new && !self.was_made(collection, &brought).await? {
-            self.deeds.set_ours(collection, false).await?;
+        if let Some(claimed) = claimed {
+            self.has_claimed(collection, claimed, &brought).await?;
         }
-        if matches!(brought, Brought::Other(_)) && self.deeds.are_paired(collection).await? {
+        if matches!(brought, Brought::Other(_)) && self.are_paired(collection).await? {
             // Read again before anything is deleted for it: it may be made again just now.
             brought = schema::bring(authority, follower, &*self.follows, collection).await?;
         }
         // A refusal, whatever it is about, is no reason: what is there would be refused again.
         if let Brought::Other(why) = &brought
-            && self.deeds.are_paired(collection).await?
+            && self.are_paired(collection).await?
         {
             warn!(collection, %why, "it was made again as another; what the follower had goes");
             let reason = "it was made again as another";
@@ -136,33 +178,58 @@ impl Direction {
         }
     }
 
-    /// Whether what the follower has is what was made there just now.
-    async fn was_made(&self, collection: &str, brought: &Brought) -> Result<bool> {
-        match brought {
-            Brought::Alike | Brought::Made | Brought::Gone => Ok(true),
-            Brought::Blocked(_) => {
+    /// Holds a claim against what came of it.
+    async fn has_claimed(
+        &self,
+        collection: &str,
+        claimed: Claimed,
+        brought: &Brought,
+    ) -> Result<()> {
+        let is_ours = match brought {
+            Brought::Alike | Brought::Made => true,
+            Brought::Gone | Brought::Blocked(_) => {
                 let there = schema::describe(&self.follower, collection).await?;
-                Ok(there.is_some())
+                there.is_some()
             }
-            Brought::Other(_) => Ok(false),
+            // Somebody made it meanwhile: another sidecar, if it was claimed.
+            Brought::Other(_) => claimed.before.are_paired(),
+        };
+        match is_ours {
+            // Anew: who parts with the one before may have found the claim noted already.
+            true => self.deeds.claim(collection).await.map(drop),
+            false => self.deeds.part(collection, claimed.now).await,
         }
+    }
+
+    /// Both stores' collections of this name were compared.
+    pub(super) async fn are_the_same(&self, collection: &str) -> Result<()> {
+        let noted = self.deeds.noted(collection).await?;
+        if noted.there.is_none_or(|note| !note.is_ours) {
+            self.deeds.claim(collection).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn are_paired(&self, collection: &str) -> Result<bool> {
+        Ok(self.deeds.noted(collection).await?.are_paired())
     }
 
     /// Deletes at the follower what has gone at the authority, where it is ours, and brings along
     /// what is there by now. Where that cannot be, why.
     pub(super) async fn replace(&self, collection: &str) -> Result<Option<Box<str>>> {
-        let is_ours = self.deeds.was_ours(collection).await?;
+        let noted = self.deeds.noted(collection).await?;
         // In this order: a mark may be given up half-way, and then a sweep has to know whose it is.
-        self.drop_there(collection, is_ours).await?;
-        self.parted(collection).await?;
-        self.brought_along(collection, is_ours).await
+        self.drop_there(collection, noted.was_ours()).await?;
+        self.parted(collection, noted).await?;
+        self.brought_along(collection, noted.was_ours()).await
     }
 
     /// Somebody may have deleted it: what has gone at the authority goes at the follower, where it
     /// is ours.
     pub(super) async fn find_out(&self, collection: &str) -> Result<()> {
-        let is_ours = self.deeds.was_ours(collection).await?;
-        self.drop_stranger(collection, is_ours).await
+        let noted = self.deeds.noted(collection).await?;
+        let is_ours = noted.was_ours();
+        self.drop_stranger(collection, is_ours, noted).await
     }
 
     /// Deletes the follower's collections that are ours and that the authority has not.
@@ -170,19 +237,20 @@ impl Direction {
         let there = schema::collections(&self.follower).await?;
         for stranger in there.iter().filter(|name| (self.follows)(name)) {
             // Nobody is known to have deleted it.
-            let is_ours = self.deeds.are_paired(stranger).await?;
-            self.drop_stranger(stranger, is_ours).await?;
+            let noted = self.deeds.noted(stranger).await?;
+            let is_ours = noted.are_paired();
+            self.drop_stranger(stranger, is_ours, noted).await?;
         }
         Ok(())
     }
 
-    async fn drop_stranger(&self, stranger: &str, is_ours: bool) -> Result<()> {
+    async fn drop_stranger(&self, stranger: &str, is_ours: bool, noted: Noted) -> Result<()> {
         // Looked at anew: it may have been made since the sweep began.
         if schema::describe(&self.authority, stranger).await?.is_some() {
             return Ok(());
         }
         self.drop_there(stranger, is_ours).await?;
-        self.parted(stranger).await?;
+        self.parted(stranger, noted).await?;
         if schema::describe(&self.authority, stranger).await?.is_some() {
             // And what was copied of it by now may have gone with the one before.
             let reason = "it was made while the one before was deleted";
@@ -191,9 +259,10 @@ impl Direction {
         Ok(())
     }
 
-    async fn parted(&self, collection: &str) -> Result<()> {
+    async fn parted(&self, collection: &str, noted: Noted) -> Result<()> {
+        self.stages.reached(Stage::AfterDrop).await;
         self.state.parts(collection);
-        self.deeds.part(collection).await
+        self.deeds.part(collection, noted).await
     }
 
     /// The authority's is gone.
@@ -223,7 +292,7 @@ impl Direction {
         let mut lacking = Vec::new();
         for collection in schema::collections(&self.follower).await? {
             if (self.follows)(&collection)
-                && self.deeds.are_paired(&collection).await?
+                && self.are_paired(&collection).await?
                 && schema::describe(&self.authority, &collection)
                     .await?
                     .is_none()

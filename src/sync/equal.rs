@@ -38,7 +38,7 @@ impl Direction {
         let aliases = schema::alias_map(&self.follower).await?;
         for name in names {
             let real = aliases.get(name).unwrap_or(name);
-            let is_known = (self.follows)(real) && self.deeds.are_paired(real).await?;
+            let is_known = (self.follows)(real) && self.are_paired(real).await?;
             if !is_known || owes(name) || owes(real) {
                 return Ok(false);
             }

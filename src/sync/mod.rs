@@ -34,7 +34,7 @@ mod state;
 mod suspects;
 mod sweep;
 
-pub use deeds::{Compared, Deeds};
+pub use deeds::{Claimed, Compared, Deeds, Note, Noted};
 pub use direction::{Direction, DirectionSettings};
 pub use handover::hand_over;
 pub use leave::{Leave, SweepPermit};

@@ -258,7 +258,7 @@ impl Direction {
         self.stages.reached(Stage::SweepBegins).await;
         let sweeping = self.compare(collection).await?;
         let (own, _permit) = self.entered(collection).await?;
-        own.deeds.set_ours(collection, true).await?;
+        own.are_the_same(collection).await?;
         let (compared, differing) = (sweeping.compared, sweeping.differing);
         let at_ms = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
         self.state.has_swept(Swept {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod calls;
+mod deeds;
 mod faulty;
 mod follows;
 mod leave;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::faulty::Faulty;
-use super::deeds::Deeds;
+use super::deeds::{Claimed, Deeds, Note, Noted};
 use super::direction::{Direction, DirectionSettings};
 use super::leave::{Leave, SweepPermit};
 use super::ledger::{Ledger, Told};
@@ -211,37 +212,61 @@ impl Ledger for InMemory {
 }
 
 #[derive(Default)]
-struct Known(Mutex<BTreeMap<String, bool>>);
+struct Known {
+    notes: Mutex<BTreeMap<String, Note>>,
+    claims: AtomicU64,
+}
+
+impl Known {
+    fn of(&self, collection: &str) -> Noted {
+        Noted {
+            there: self.notes.lock().get(collection).copied(),
+            here: None,
+        }
+    }
+}
 
 impl Deeds for Known {
+    fn noted<'a>(&'a self, collection: &'a str) -> Told<'a, Noted> {
+        now(self.of(collection))
+    }
+
+    fn claim<'a>(&'a self, collection: &'a str) -> Told<'a, Claimed> {
+        let before = self.of(collection);
+        let note = Note {
+            is_ours: true,
+            number: self.claims.fetch_add(1, Ordering::Relaxed),
+        };
+        self.notes.lock().insert(collection.to_owned(), note);
+        now(Claimed {
+            before,
+            now: self.of(collection),
+        })
+    }
+
+    fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
+        let note = Note {
+            is_ours: false,
+            number: 0,
+        };
+        self.notes
+            .lock()
+            .entry(collection.to_owned())
+            .or_insert(note);
+        now(())
+    }
+
     fn compared<'a>(&'a self, _collection: &'a str, _of: super::Compared) -> Told<'a, ()> {
         now(())
     }
 
-    fn are_paired<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
-        now(self.0.lock().get(collection) == Some(&true))
-    }
-
-    fn was_ours<'a>(&'a self, collection: &'a str) -> Told<'a, bool> {
-        now(self.0.lock().contains_key(collection))
-    }
-
-    fn take_over<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
-        let mut known = self.0.lock();
-        known.entry(collection.to_owned()).or_default();
-        now(())
-    }
-
-    fn set_ours<'a>(&'a self, collection: &'a str, is_ours: bool) -> Told<'a, ()> {
-        let mut known = self.0.lock();
-        if is_ours || known.contains_key(collection) {
-            known.insert(collection.to_owned(), is_ours);
+    fn part<'a>(&'a self, collection: &'a str, noted: Noted) -> Told<'a, ()> {
+        if let Some(note) = self.notes.lock().get_mut(collection)
+            && noted.there == Some(*note)
+        {
+            note.is_ours = false;
         }
         now(())
-    }
-
-    fn part<'a>(&'a self, collection: &'a str) -> Told<'a, ()> {
-        self.set_ours(collection, false)
     }
 }
 

@@ -232,6 +232,15 @@ impl Control for Way {
         self.control.put_fact(name, value)
     }
 
+    fn replace_fact<'a>(
+        &'a self,
+        name: &'a str,
+        was: Option<&'a str>,
+        value: &'a str,
+    ) -> ControlFuture<'a, bool> {
+        self.control.replace_fact(name, was, value)
+    }
+
     fn woken(&self) -> ControlFuture<'_, ()> {
         self.control.woken()
     }

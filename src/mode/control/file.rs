@@ -218,6 +218,19 @@ impl Control for FileControl {
         })
     }
 
+    fn replace_fact<'a>(
+        &'a self,
+        name: &'a str,
+        was: Option<&'a str>,
+        value: &'a str,
+    ) -> ControlFuture<'a, bool> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let was = was.map(str::to_owned);
+        self.decide(move |inner| {
+            inner.keeping(|state, _at_ms| state.replace_fact(&name, was.as_deref(), &value))
+        })
+    }
+
     fn woken(&self) -> ControlFuture<'_, ()> {
         Box::pin(std::future::pending())
     }

@@ -134,6 +134,15 @@ impl Control for MemoryControl {
         })
     }
 
+    fn replace_fact<'a>(
+        &'a self,
+        name: &'a str,
+        was: Option<&'a str>,
+        value: &'a str,
+    ) -> ControlFuture<'a, bool> {
+        self.now(|state| state.replace_fact(name, was, value))
+    }
+
     fn woken(&self) -> ControlFuture<'_, ()> {
         Box::pin(async {
             self.moves.notified().await;

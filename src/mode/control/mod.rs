@@ -218,6 +218,14 @@ pub trait Control: Send + Sync {
 
     fn put_fact<'a>(&'a self, name: &'a str, value: &'a str) -> ControlFuture<'a, ()>;
 
+    /// The same if it is still what it was (`None`: not there). Whether it was.
+    fn replace_fact<'a>(
+        &'a self,
+        name: &'a str,
+        was: Option<&'a str>,
+        value: &'a str,
+    ) -> ControlFuture<'a, bool>;
+
     fn drop_fact<'a>(&'a self, name: &'a str) -> ControlFuture<'a, ()>;
 
     /// Returns when there may be something to look at before the next beat is due.

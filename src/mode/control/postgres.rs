@@ -244,6 +244,15 @@ impl Control for PostgresControl {
         Box::pin(self.tables.set_fact(name, Some(value)))
     }
 
+    fn replace_fact<'a>(
+        &'a self,
+        name: &'a str,
+        was: Option<&'a str>,
+        value: &'a str,
+    ) -> ControlFuture<'a, bool> {
+        Box::pin(self.tables.replace_fact(name, was, value))
+    }
+
     fn woken(&self) -> ControlFuture<'_, ()> {
         Box::pin(async {
             let mut changes = self.tables.changes();

@@ -251,6 +251,15 @@ impl State {
             .collect()
     }
 
+    pub(super) fn replace_fact(&mut self, name: &str, was: Option<&str>, value: &str) -> bool {
+        let facts = &mut self.kept.facts;
+        let is_so = facts.get(name).map(String::as_str) == was;
+        if is_so {
+            facts.insert(name.to_owned(), value.to_owned());
+        }
+        is_so
+    }
+
     fn lacking(&self, ack: Ack) -> Vec<String> {
         let live = self.members.values().filter(|heard| heard.is_live());
         live.filter(|heard| !has_said(heard.ack, ack))

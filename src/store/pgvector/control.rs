@@ -344,6 +344,28 @@ impl ControlTables {
         self.write(sql, values).await.map(drop)
     }
 
+    /// Sets it if it is still what it was; whether it was. Of several who do so at once one is told so.
+    pub async fn replace_fact(&self, key: &str, was: Option<&str>, value: &str) -> Result<bool> {
+        let mut values = Values::default();
+        let key = values.push(key.to_owned());
+        let value = values.push(value.to_owned());
+        let sql = match was {
+            None => format!(
+                "insert into qd_control.facts (key, value) values ({key}, {value}) \
+                 on conflict (key) do nothing returning key"
+            ),
+            Some(was) => {
+                let was = values.push(was.to_owned());
+                format!(
+                    "update qd_control.facts set value = {value} \
+                     where key = {key} and value = {was} returning key"
+                )
+            }
+        };
+        let rows = self.write(sql, values).await?;
+        Ok(rows.iter().any(|rows| !rows.is_empty()))
+    }
+
     async fn looked(&self, call: String, values: Values) -> Result<Look> {
         let text: String = self.one(format!("select {call}"), values).await?;
         serde_json::from_str(&text).map_err(|error| link::nonsense(DOING).with_source(error))

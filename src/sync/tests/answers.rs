@@ -109,7 +109,7 @@ impl Odd {
         assert_eq!(there.as_array().unwrap().len(), 2, "{when}");
         let aliases = self.world.follower("GET /aliases", Value::Null).await;
         assert_eq!(aliases["aliases"][0]["alias_name"], "live", "{when}");
-        assert!(self.world.direction.deeds.are_paired("c").await.unwrap());
+        assert!(self.world.direction.are_paired("c").await.unwrap());
     }
 }
 

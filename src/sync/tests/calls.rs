@@ -251,7 +251,7 @@ async fn a_deletion_that_is_done_but_not_said_to_be_is_found_out() {
     world.sweep().await;
     let there = ask(&direction.follower, "GET /collections/c", Value::Null).await;
     assert_eq!(there, json!("no collection"));
-    assert!(!direction.deeds.are_paired("c").await.unwrap());
+    assert!(!direction.are_paired("c").await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -294,7 +294,18 @@ fn facts_are_kept_until_they_are_forgotten() {
                 .unwrap();
             assert_eq!(fact().await.as_deref(), Some(value));
         }
+        let replace = async |was, value| {
+            let replaced = tables.replace_fact("validated:docs", was, value);
+            replaced.await.unwrap()
+        };
+        assert!(!replace(Some("yes"), "late").await);
+        assert!(!replace(None, "late").await);
+        assert!(replace(Some("no"), "so").await);
+        assert_eq!(fact().await.as_deref(), Some("so"));
         tables.set_fact("validated:docs", None).await.unwrap();
         assert_eq!(fact().await, None);
+        assert!(!replace(Some("so"), "late").await);
+        assert!(replace(None, "new").await);
+        assert_eq!(fact().await.as_deref(), Some("new"));
     });
 }

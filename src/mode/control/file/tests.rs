@@ -140,3 +140,22 @@ async fn facts_are_found_by_how_their_names_begin_until_they_are_dropped() {
     let found = again.facts("one ").await.unwrap();
     assert_eq!(found, [("one b".to_owned(), "so".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_fact_that_is_another_by_now_is_not_replaced() {
+    let folder = Folder::new();
+    let control = open(&folder).unwrap();
+    let asked = [
+        (None, "one", true),
+        (None, "two", false),
+        (Some("two"), "three", false),
+        (Some("one"), "four", true),
+    ];
+    for (was, value, is_done) in asked {
+        let replaced = control.replace_fact("a", was, value).await.unwrap();
+        assert_eq!(replaced, is_done, "{value}");
+    }
+    drop(control);
+    let again = open(&folder).unwrap();
+    assert_eq!(again.fact("a").await.unwrap().as_deref(), Some("four"));
+}
