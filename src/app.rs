@@ -10,6 +10,7 @@ mod ears;
 mod gate;
 mod guard;
 mod journals;
+mod kept_for;
 mod leave;
 mod modes;
 mod own_up;

@@ -65,6 +65,11 @@ fn all(at: Role) -> String {
     format!("ours/{at}/")
 }
 
+/// Says why nothing is compared unasked with this authority, by whichever sidecar.
+pub(super) fn lacks(authority: Role) -> String {
+    format!("{authority}_lacks")
+}
+
 /// Nothing there is known to be ours.
 pub(super) async fn forget(control: &dyn Control, at: Role) -> Result<()> {
     for (name, fact) in control.facts(&all(at)).await? {
@@ -128,6 +133,21 @@ impl Deeds for Facts {
             passed: true,
         };
         Box::pin(validations::note(&*self.control, collection, validated))
+    }
+
+    fn lacks<'a>(&'a self, why: &'a str) -> Told<'a, ()> {
+        let fact = lacks(self.follower.other());
+        Box::pin(async move { self.control.put_fact(&fact, why).await })
+    }
+
+    fn all_compared(&self) -> Told<'_, ()> {
+        let fact = lacks(self.follower.other());
+        Box::pin(async move {
+            match self.control.fact(&fact).await? {
+                Some(_) => self.control.drop_fact(&fact).await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn part<'a>(&'a self, collection: &'a str, noted: Noted) -> Told<'a, ()> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::own_up::OwnedUp;
+use super::own_up::{Known, OwnedUp};
 use super::sync::Parts;
 use crate::mode::Table;
 use crate::model::{Mode, Role};
@@ -33,10 +33,10 @@ pub(super) fn leave(
     Box::new(move || {
         // A lease is renewed when what was seen is in force.
         let (term, until) = passage.held()?;
-        if !owned_up.is_of(term) {
+        let epoch = router.snapshot().epoch();
+        if !owned_up.is_of(Known { term, epoch }) {
             return None;
         }
-        let epoch = router.snapshot().epoch();
         Some(Leave { epoch, term, until })
     })
 }

@@ -5,47 +5,58 @@
 //! and the gate stays shut. It is tried until it succeeds, and again whenever the lease had run out:
 //! meanwhile others may have gone on with other stores.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
 
+use parking_lot::Mutex;
 use tracing::error;
 
-use super::deeds::YES;
+use super::deeds::{YES, lacks};
+use super::kept_for;
+use super::places::Places;
 use super::sync::{Following, LOOK, LOST, PAUSE};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::model::{ASKED_FOR, NEVER_COMPARED, OTHER_AUTHORITY, Role};
 use crate::sync::{AUTHORITY_LACKS, Direction};
+use crate::task;
 
 /// Why everything is compared where the follower is another store. It is begun as if never compared.
 const FOLLOWER_MOVED: &str = "never compared since the follower has another address";
 /// Begun only when asked for: the authority may lack what the follower has.
 const AUTHORITY_MOVED: &str = "never compared since the authority has another address";
 
-/// Under which term of the lease it was found out last: the number after it, 0 for never.
+/// Under which term of the lease and which epoch of the modes it was found out last.
 #[derive(Default)]
-pub(super) struct OwnedUp(AtomicU64);
+pub(super) struct OwnedUp(Mutex<Option<Known>>);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Known {
+    pub(super) term: u64,
+    /// Nobody asks which stores the others have while none follows.
+    pub(super) epoch: u64,
+}
 
 impl OwnedUp {
     pub(super) fn ever(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
+        self.0.lock().is_some()
     }
 
-    pub(super) fn is_of(&self, term: u64) -> bool {
-        self.0.load(Ordering::Acquire) == term + 1
+    pub(super) fn is_of(&self, known: Known) -> bool {
+        *self.0.lock() == Some(known)
     }
 
-    fn now_of(&self, term: u64) {
-        self.0.store(term + 1, Ordering::Release);
+    fn now_of(&self, known: Known) {
+        *self.0.lock() = Some(known);
     }
 }
 
 impl Following {
-    /// Owns up until it has succeeded, and again under each new lease.
+    /// Owns up until it has succeeded, and again under each new lease and each new mode.
     pub(super) async fn keep_owning_up(&self) {
-        let mut is_told = true;
+        // The first time, the start has told.
+        let mut is_told = !self.knows_what_to_compare();
         loop {
             tokio::time::sleep(LOOK).await;
-            let held = self.passage.held();
-            if held.is_none_or(|(term, _)| self.owned_up.is_of(term)) {
+            if self.known_now().is_none_or(|now| self.owned_up.is_of(now)) {
                 continue;
             }
             if let Err(error) = self.own_up().await {
@@ -62,11 +73,17 @@ impl Following {
         }
     }
 
+    fn known_now(&self) -> Option<Known> {
+        let (term, _) = self.passage.held()?;
+        let epoch = self.router.snapshot().epoch();
+        Some(Known { term, epoch })
+    }
+
     /// A direction that is followed and whose marks are not all there, or one of whose stores is
     /// another than before, is compared whole.
     pub(super) async fn own_up(&self) -> Result<()> {
         // Before anything is asked. Without a lease there is nothing to be found out for.
-        let Some((term, _)) = self.passage.held() else {
+        let Some(known) = self.known_now() else {
             let doing = "find out what has to be compared before the modes are known";
             let (kind, retry) = (ErrorKind::Busy, Retry::Safe);
             return Err(Error::new(kind, Origin::Proxy, retry, doing));
@@ -74,7 +91,7 @@ impl Following {
         let moved = self.moved().await?;
         self.check_company(&moved).await?;
         if self.owned_up.ever() && moved.is_empty() {
-            self.owned_up.now_of(term);
+            self.owned_up.now_of(known);
             return Ok(());
         }
         for role in Role::BOTH {
@@ -89,8 +106,11 @@ impl Following {
                 let text = "another sidecar started at the same time with other stores";
                 return Err(Error::settings(text.to_owned()));
             }
+            for role in Role::BOTH {
+                self.keep_for(role, places).await?;
+            }
         }
-        self.owned_up.now_of(term);
+        self.owned_up.now_of(known);
         Ok(())
     }
 
@@ -103,6 +123,13 @@ impl Following {
         }
         let mut dues = ledger.sweeps().await?;
         dues.retain(|due| due.collection.is_none());
+        // Others may have gone on with other stores while this sidecar was away.
+        let mut apart = self.strange(role).await?;
+        apart.extend(moved);
+        if !apart.is_empty() {
+            // What waits was for another store, deletions of collections among it.
+            ledger.forget().await?;
+        }
         if !is_followed {
             // There were no marks to lose.
             if let Some(due) = dues.iter().find(|due| *due.reason == *LOST) {
@@ -110,16 +137,17 @@ impl Following {
             }
             return Ok(());
         }
-        if !moved.is_empty() {
-            // What waits was for another store, deletions of collections among it.
-            ledger.forget().await?;
+        if !apart.is_empty() {
             let mut before = dues.iter().map(|due| &*due.reason);
             let before = before.find(|reason| reason.starts_with(OTHER_AUTHORITY));
-            let reason = match (moved.contains(&role), before) {
+            let reason = match (apart.contains(&role), before) {
                 (true, _) => AUTHORITY_MOVED,
                 (false, Some(before)) => before,
                 (false, None) => FOLLOWER_MOVED,
             };
+            if !moved.is_empty() && reason.starts_with(OTHER_AUTHORITY) {
+                self.control.put_fact(&lacks(role), reason).await?;
+            }
             return ledger.want_sweep(None, reason).await;
         }
         let fact = format!("followed_from_{role}");
@@ -131,6 +159,12 @@ impl Following {
             let known = [NEVER_COMPARED, ASKED_FOR];
             known.iter().any(|words| reason.starts_with(words))
         };
+        if let Some(reason) = self.control.fact(&lacks(role)).await?
+            && !dues.iter().any(|due| is_known(&due.reason))
+        {
+            // Another found it out, and nobody has asked for it yet.
+            return ledger.want_sweep(None, &reason).await;
+        }
         let Some(due) = dues.iter().find(|due| !is_known(&due.reason)) else {
             return Ok(());
         };
@@ -147,10 +181,33 @@ impl Following {
                      delete the follower's",
                     due.reason
                 );
+                self.control.put_fact(&lacks(role), AUTHORITY_LACKS).await?;
                 ledger.want_sweep(None, AUTHORITY_LACKS).await?;
             }
         }
         Ok(())
+    }
+
+    /// Those of the stores that the journal of this authority is not of.
+    async fn strange(&self, role: Role) -> Result<Vec<Role>> {
+        let (Some(places), Some(folder)) = (&self.places, self.journal_of(role)) else {
+            return Ok(Vec::new());
+        };
+        let noted = blocking("read which stores a journal is of", move || {
+            kept_for::read(&folder)
+        });
+        Ok(noted
+            .await?
+            .map_or_else(Vec::new, |noted| places.apart(&noted)))
+    }
+
+    async fn keep_for(&self, role: Role, places: &Places) -> Result<()> {
+        let Some(folder) = self.journal_of(role) else {
+            return Ok(());
+        };
+        let text = places.text();
+        let doing = "note which stores a journal is of";
+        blocking(doing, move || kept_for::write(&folder, &text)).await
     }
 
     /// The roles in which this sidecar has another store than is noted.
@@ -181,4 +238,15 @@ impl Following {
             ))),
         }
     }
+}
+
+async fn blocking<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let (kind, retry) = (ErrorKind::Internal, Retry::Safe);
+    let failed = || Error::new(kind, Origin::Proxy, retry, doing);
+    let done = task::spawn_blocking("kept-for", work).await;
+    let done = done.map_err(|error| failed().with_source(error))?;
+    done.map_err(|error| failed().with_source(error))
 }

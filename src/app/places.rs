@@ -50,6 +50,20 @@ impl Places {
         Ok(moved)
     }
 
+    /// As they are written down where one sidecar alone keeps something.
+    pub(super) fn text(&self) -> String {
+        self.0.join("\n")
+    }
+
+    /// The roles in which that text has another store.
+    pub(super) fn apart(&self, text: &str) -> Vec<Role> {
+        let own = Role::BOTH.into_iter().zip(&self.0);
+        let apart = own
+            .zip(text.lines())
+            .filter(|((_, place), noted)| place != noted);
+        apart.map(|((role, _), _)| role).collect()
+    }
+
     /// Notes these, and forgets what was noted of those that were there before. Whoever stops
     /// half-way begins anew.
     pub(super) async fn settle(

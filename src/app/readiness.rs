@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 use tracing::info;
 
-use super::deeds::YES;
+use super::deeds::{YES, lacks};
 use super::leave::plan;
 use super::sync::{Following, LOOK};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
@@ -58,6 +58,12 @@ impl Readiness for Following {
             let Some(mirror) = self.mirrors.from(authority) else {
                 return Ok(());
             };
+            if let Some(role) = self.moved().await?.first() {
+                return Err(Error::settings(format!(
+                    "the {role} is at another address than another sidecar has noted: restart the \
+                     sidecars that have not got the new one"
+                )));
+            }
             let ledger = mirror.direction().ledger();
             let is_new = snapshot.plan(collection).follower.is_none();
             if is_new && !snapshot.follows_from(authority) {
@@ -65,6 +71,9 @@ impl Readiness for Following {
                 // Where it comes back from the other way round it does: what was to be compared
                 // when the authority moved away with force still is.
                 ledger.forget().await?;
+                if self.control.fact(&lacks(authority)).await?.is_some() {
+                    self.control.drop_fact(&lacks(authority)).await?;
+                }
             }
             if let Some((_, store)) = self.pgvector.iter().find(|(role, _)| *role == authority) {
                 let mut plan = plan(snapshot.table(), authority);

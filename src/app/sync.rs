@@ -6,7 +6,7 @@
 //! until every sidecar goes by a mode without it. PostgreSQL is told with the epoch of the modes
 //! that ask for it, so that a sidecar that is behind cannot switch off what a later one needs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(super) struct Following {
     pub(super) passage: Arc<Passage>,
     pub(super) mirrors: Mirrors,
     pub(super) pgvector: Vec<(Role, Arc<Pgvector>)>,
+    /// The folders of the journals, by the authority.
+    journals: Vec<(Role, PathBuf)>,
     /// `None`: there is only one store.
     pub(super) places: Option<Places>,
     pub(super) clock: Clock,
@@ -97,7 +99,15 @@ impl Following {
                 }
             }
         }
+        let mut journals = Vec::new();
+        for role in Role::BOTH {
+            let mirror = mirrors.from(role);
+            if mirror.is_some_and(|mirror| mirror.direction().ledger().journal_id().is_some()) {
+                journals.push((role, journal_folder(&parts.settings.data_dir, role)));
+            }
+        }
         Ok(Arc::new(Self {
+            journals,
             router: Arc::clone(parts.router),
             control: Arc::clone(parts.control),
             passage: Arc::clone(parts.passage),
@@ -115,6 +125,12 @@ impl Following {
 
     pub(super) fn mirrors(&self) -> &Mirrors {
         &self.mirrors
+    }
+
+    pub(super) fn journal_of(&self, role: Role) -> Option<PathBuf> {
+        let mut journals = self.journals.iter();
+        let found = journals.find(|(of, _)| *of == role);
+        found.map(|(_, folder)| folder.clone())
     }
 
     pub(super) fn knows_what_to_compare(&self) -> bool {
@@ -449,6 +465,6 @@ fn mirror(
     ))
 }
 
-fn journal_folder(data_dir: &Path, role: Role) -> std::path::PathBuf {
+fn journal_folder(data_dir: &Path, role: Role) -> PathBuf {
     data_dir.join("journal").join(role.as_str())
 }

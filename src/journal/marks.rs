@@ -5,7 +5,7 @@
 //! touches a disk or waits.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
 
@@ -274,9 +274,10 @@ impl Marks {
     }
 
     pub(super) fn bury(&mut self, letters: &[DeadLetter], now: Now) {
+        let mut forgotten = BTreeSet::new();
         for letter in letters {
             let is_full = self.letters >= self.letters_max;
-            let is_swept = self.lane(&letter.collection, |lane, _, out| {
+            let will_be_seen = self.lane(&letter.collection, |lane, _, out| {
                 if is_full && let Some((id, _)) = lane.dead.pop_first() {
                     put_raised(&letter.collection, vec![id.into()], out);
                 }
@@ -284,17 +285,21 @@ impl Marks {
                     .bury(letter)
                     .record(&letter.collection, letter.id.into());
                 record.encode(out);
-                lane.sweep.is_some()
+                // One that has begun may be past it.
+                lane.sweep.as_ref().is_some_and(|sweep| sweep.is_spilled)
             });
-            if is_full && !is_swept {
-                let reason = format!("more than {} dead letters", self.letters_max);
-                error!(
-                    collection = %letter.collection,
-                    max = self.letters_max,
-                    "there are too many dead letters, the first ones are forgotten"
-                );
-                self.want_sweep(Some(&letter.collection), &reason, now);
+            if is_full && !will_be_seen {
+                forgotten.insert(&*letter.collection);
             }
+        }
+        for collection in forgotten {
+            let reason = format!("more than {} dead letters", self.letters_max);
+            error!(
+                collection,
+                max = self.letters_max,
+                "there are too many dead letters, the first ones are forgotten"
+            );
+            self.want_sweep(Some(collection), &reason, now);
         }
     }
 

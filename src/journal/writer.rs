@@ -45,6 +45,8 @@ pub(super) struct Writer {
     copy: Option<Copying>,
     /// Nobody is told that the journal is sound before the next copy is complete.
     is_mending: bool,
+    /// That it is broken is said on disk.
+    is_told: bool,
 }
 
 struct Copying {
@@ -82,6 +84,7 @@ impl Writer {
             segments: Vec::new(),
             copy: None,
             is_mending: false,
+            is_told: false,
         }
     }
 
@@ -335,8 +338,8 @@ impl Writer {
         (self.file, self.copy) = (None, None);
         let reason = format!("the journal could not be written: {failure}");
         let is_news = !mem::replace(&mut self.is_mending, true);
-        if is_news {
-            self.tell_broken();
+        if is_news || !self.is_told {
+            self.is_told = self.tell_broken(is_news);
         }
         let now = self.shared.now();
         {
@@ -369,11 +372,23 @@ impl Writer {
 
     /// Before anybody goes on without the journal. Room to remove a file there is even on a full
     /// disk: a process that finds this one gone knows that marks were lost with the one before.
-    fn tell_broken(&self) {
-        let told = self.disk.remove(&self.folder.whole());
-        if let Err(error) = told.and_then(|()| self.disk.sync_folder(&self.folder.path)) {
-            warn!(%error, "the journal cannot say on disk that it is not whole");
+    fn tell_broken(&self, is_news: bool) -> bool {
+        let told = match self.disk.remove(&self.folder.whole()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            told => told,
+        };
+        let told = told.and_then(|()| self.disk.sync_folder(&self.folder.path));
+        if let Err(error) = &told
+            && is_news
+        {
+            error!(
+                %error,
+                "the journal cannot even say on disk that it is not whole: if this process ends \
+                 before it can, the next one does not know that marks are lost, and \
+                 `outrigger sync sweep` has to be asked for"
+            );
         }
+        told.is_ok()
     }
 
     fn mend(&mut self) -> io::Result<()> {

@@ -13,6 +13,7 @@ use super::{failover, pass, route};
 use crate::cache::{Asked, Key, Policy};
 use crate::error::Result;
 use crate::mode::{Permit, Plan, Snapshot};
+use crate::model::Class;
 
 /// A read.
 pub(super) async fn read(
@@ -64,7 +65,9 @@ pub(super) async fn write(
 ) -> Result<Answer> {
     let (operation, collection) = (call.operation, call.collection.clone());
     let call = pass::taken_in(parts, &plan, call).await?;
-    let (is_whole, body) = (call.body.is_whole(), call.body.as_bytes());
+    // One that breaks off before its end ends the call by itself.
+    let is_whole = call.body.is_whole() || operation.class() == Class::SnapshotWrite;
+    let body = call.body.as_bytes();
     let cloned = Arc::clone(parts);
     let work = async move {
         let cache = &cloned.cache;

@@ -60,7 +60,8 @@ pub(super) async fn write(
         Some(_) => pass::taken_in_to_be_read(parts, &plan, call).await?,
         None => pass::taken_in(parts, &plan, call).await?,
     };
-    let is_whole = call.body.is_whole();
+    // One that breaks off before its end ends the call by itself.
+    let is_whole = call.body.is_whole() || call.operation.class() == Class::SnapshotWrite;
     let cloned = Arc::clone(parts);
     let work = async move {
         let cache = &cloned.cache;

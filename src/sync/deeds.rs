@@ -35,6 +35,13 @@ pub trait Deeds: Send + Sync {
     /// that differed.
     fn compared<'a>(&'a self, collection: &'a str, of: Compared) -> Told<'a, ()>;
 
+    /// Whoever follows this authority, and whenever, compares nothing unasked before everything was
+    /// compared: why.
+    fn lacks<'a>(&'a self, why: &'a str) -> Told<'a, ()>;
+
+    /// Everything was compared.
+    fn all_compared(&self) -> Told<'_, ()>;
+
     /// The authority's is gone: what it has of this name later is another one, and was not compared.
     /// What was `noted` is true no more; what was noted since stays.
     fn part<'a>(&'a self, collection: &'a str, noted: Noted) -> Told<'a, ()>;
@@ -134,7 +141,8 @@ impl Direction {
     /// it is begun when somebody says so.
     async fn is_to_be_compared(&self, collection: &str, is_ours: bool) -> Result<()> {
         let dues = self.ledger.sweeps().await?;
-        let is_due = |due: &SweepDue| due.collection.as_deref().is_none_or(|of| of == collection);
+        // One of everything may have listed its collections before this one was there.
+        let is_due = |due: &SweepDue| due.collection.as_deref() == Some(collection);
         if dues.iter().any(is_due) {
             return Ok(());
         }

@@ -153,6 +153,7 @@ impl Direction {
     async fn due(&self, busy: &[Box<str>]) -> Result<(u64, Vec<Batch>)> {
         // A sidecar that does not know the modes stands still.
         if (self.leave)().is_none() {
+            self.ledger.give_way();
             return Ok((0, Vec::new()));
         }
         let Some(lead) = self.ledger.leads().await? else {

@@ -85,6 +85,9 @@ pub trait Ledger: Send + Sync {
     /// number is another whenever the lead was lost in between.
     fn leads(&self) -> Told<'_, Option<u64>>;
 
+    /// This process stands still: another may have the lead.
+    fn give_way(&self) {}
+
     /// Whether nobody else can have begun to work marks off since this lead was told of. To be asked
     /// when the follower has answered, before anything is cleared.
     fn has_led(&self, lead: u64) -> Told<'_, bool>;
@@ -288,6 +291,10 @@ impl Ledger for SharedOutbox {
 
     fn leads(&self) -> Told<'_, Option<u64>> {
         Box::pin(self.take_lead())
+    }
+
+    fn give_way(&self) {
+        drop(self.lead.lock().take());
     }
 
     fn has_led(&self, lead: u64) -> Told<'_, bool> {

@@ -29,6 +29,7 @@ use super::resolve::{by_filter, named};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::journal::{Journal, Outcome};
 use crate::model::{Class, Operation, StoreKind, Subject};
+use crate::net::Body;
 use crate::stage::Stage;
 use crate::store::{PassAnswer, PassCall};
 use crate::wire::rest::path;
@@ -38,6 +39,8 @@ use crate::wire::written::pieces;
 pub const WHOLE_STORE: &str = "*";
 
 /// How long a write waits until the authority has been told to make marks.
+/// What is longer may be sent in parts.
+const ONE_PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
 /// Who makes the marks.
@@ -159,8 +162,7 @@ impl Mirror {
             Some(name) => Some(self.names.of(&self.direction.authority, name).await?),
             None => None,
         };
-        let is_snapshot = call.operation.class() == Class::SnapshotWrite;
-        if is_snapshot && self.is_before_a_qdrant() {
+        if call.operation.class() == Class::SnapshotWrite {
             wait_for_it(&mut call)?;
         }
         let reason = format!("{} went to the authority", call.operation);
@@ -177,8 +179,14 @@ impl Mirror {
         reason: &str,
     ) -> Result<PassAnswer> {
         let owed = journal.owe(collection, reason).await?;
-        // What stood in a batch before what was refused is done.
-        let is_batch = call.operation == Operation::BatchUpdate;
+        // What stood in a batch before what was refused is done; so are the parts of what is sent in
+        // parts.
+        let is_long = |body: &Body| {
+            body.as_bytes()
+                .is_none_or(|it| it.len() > ONE_PART_BYTES_MAX)
+        };
+        let is_batch = call.operation == Operation::BatchUpdate
+            || call.operation == Operation::UpsertPoints && is_long(&call.body);
         let answer = self.pass(call).await;
         owed.end(if is_refused(&answer) && !is_batch {
             Outcome::NothingDone

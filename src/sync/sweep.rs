@@ -132,7 +132,11 @@ impl Direction {
             for done in &dues {
                 match (&due.collection, &done.collection) {
                     (None, None) if !follows_rest => self.owe_rest(done).await?,
-                    (None, _) => self.ledger.swept(done).await?,
+                    (None, None) => {
+                        self.deeds.all_compared().await?;
+                        self.ledger.swept(done).await?;
+                    }
+                    (None, Some(_)) => self.ledger.swept(done).await?,
                     (one, other) if one == other => self.ledger.swept(done).await?,
                     (Some(_), _) => (),
                 }
@@ -168,25 +172,12 @@ impl Direction {
             return Ok(true);
         }
         let names = self.swept_collections(due).await?;
-        let lacking = match due.collection {
-            None => self.authority_lacks().await?,
-            Some(_) => Vec::new(),
-        };
         let mut moved = 0;
-        for collection in &lacking {
-            moved += points(&self.follower, collection).await?;
-        }
-        if let Some(collection) = lacking.first()
-            && (names.is_empty() || moved > UNASKED_POINTS_MAX)
-        {
-            error!(
-                %collection, collections = lacking.len(), points = moved,
-                "the authority has collections no more that the follower has from it: nothing is \
-                 compared before `outrigger sync sweep` asks for it, which will delete the \
-                 follower's"
-            );
-            self.ledger.want_sweep(None, AUTHORITY_LACKS).await?;
-            return Ok(false);
+        if due.collection.is_none() {
+            let Some(gone) = self.gone(names.is_empty()).await? else {
+                return Ok(false);
+            };
+            moved = gone;
         }
         if !due.reason.starts_with(NEVER_COMPARED) {
             return Ok(true);
@@ -198,6 +189,30 @@ impl Direction {
             }
         }
         Ok(moved <= UNASKED_POINTS_MAX)
+    }
+
+    /// How many points the follower has in collections that the authority has no more. `None`: so
+    /// many that it may have lost them, and nothing more is compared before somebody asks for it.
+    async fn gone(&self, is_nothing_left: bool) -> Result<Option<u64>> {
+        let lacking = self.authority_lacks().await?;
+        let mut gone = 0;
+        for collection in &lacking {
+            gone += points(&self.follower, collection).await?;
+        }
+        let Some(collection) = lacking
+            .first()
+            .filter(|_| is_nothing_left || gone > UNASKED_POINTS_MAX)
+        else {
+            return Ok(Some(gone));
+        };
+        error!(
+            %collection, collections = lacking.len(), points = gone,
+            "the authority has collections no more that the follower has from it: nothing is \
+             compared before `outrigger sync sweep` asks for it, which will delete the follower's"
+        );
+        self.deeds.lacks(AUTHORITY_LACKS).await?;
+        self.ledger.want_sweep(None, AUTHORITY_LACKS).await?;
+        Ok(None)
     }
 
     async fn swept_collections(&self, due: &SweepDue) -> Result<Vec<String>> {
@@ -222,6 +237,14 @@ impl Direction {
             return Err(failure);
         }
         if due.collection.is_none() {
+            let is_asked = *due.reason == *ASKED_FOR;
+            // Looked at anew: it may have been long.
+            if !is_asked
+                && let left = self.swept_collections(due).await?
+                && self.gone(left.is_empty()).await?.is_none()
+            {
+                return Err(blocked("*", "the authority lacks what it had"));
+            }
             let (own, _permit) = self.entered(WHOLE_STORE).await?;
             own.drop_strangers().await?;
         }
@@ -258,6 +281,13 @@ impl Direction {
         self.stages.reached(Stage::SweepBegins).await;
         let sweeping = self.compare(collection).await?;
         let (own, _permit) = self.entered(collection).await?;
+        if schema::describe(&own.authority, collection)
+            .await?
+            .is_none()
+        {
+            // It was deleted meanwhile, which somebody has marked.
+            return Ok(());
+        }
         own.are_the_same(collection).await?;
         let (compared, differing) = (sweeping.compared, sweeping.differing);
         let at_ms = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);

@@ -94,6 +94,25 @@ fn a_requests_fields_arrive_exactly_less_those_of_one_hop() {
 }
 
 #[test]
+fn the_answer_to_a_write_is_never_packed() {
+    story(async {
+        let (upstream, mut told) = telling().await;
+        let sidecar = Sidecar::before(&upstream.url(), "").await;
+        let writes = [
+            Ask::new("PUT", "/collections/docs/points").json(&serde_json::json!({"points": []})),
+            Ask::new("DELETE", "/collections/docs"),
+        ];
+        for ask in writes {
+            let ask = ask.with("accept-encoding", b"gzip, deflate");
+            sidecar.ask(&ask).await.ok();
+            let arrived = told.recv().await.unwrap().fields;
+            let packed = arrived.iter().find(|(name, _)| name == "accept-encoding");
+            assert_eq!(packed, None);
+        }
+    });
+}
+
+#[test]
 fn an_answers_fields_arrive_exactly_less_those_of_one_hop() {
     story(async {
         let travels: &[(&str, &[u8])] = &[

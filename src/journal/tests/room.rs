@@ -51,6 +51,29 @@ async fn a_full_disk_fails_no_write_and_is_told_and_mended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_nothing_back_either_is_told_as_soon_as_it_does() {
+    let (folder, disk) = (Scratch::new(), Arc::new(TestDisk::default()));
+    let settings = JournalSettings {
+        retry: Duration::from_millis(1),
+        ..JournalSettings::default()
+    };
+    let journal = folder.open_on(&disk, settings).journal;
+    let mut health = journal.watch();
+    disk.fail_after(0, 0);
+    disk.faults.lock().removes = false;
+    let intent = journal.intend("a", &[number(1)]).await.unwrap();
+    assert!(!intent.is_durable());
+    let failed = health.wait_for(|state| *state != State::Sound);
+    drop(failed.await.unwrap());
+    assert_eq!(folder.as_killed().open().found, Found::Whole);
+    disk.faults.lock().removes = true;
+    while folder.journal().join("whole").exists() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    is_broken(&folder.as_killed(), "", &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_many_bytes_make_the_largest_collection_be_compared_whole() {
     let folder = Scratch::new();
     let settings = || JournalSettings {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
@@ -70,10 +71,15 @@ impl Qdrant {
     async fn pass_call(&self, call: PassCall) -> Result<PassAnswer> {
         let PassCall {
             operation,
-            head,
+            mut head,
             mut body,
             deadline,
         } = call;
+        if !operation.class().is_read() {
+            // What comes of a write is read on its way back, by the cache and by sync. Qdrant packs
+            // the shortest answer for whoever takes it packed.
+            head.headers.remove(ACCEPT_ENCODING);
+        }
         let uploaded = body.tell_end();
         let too_long = |bytes: &Bytes| bytes.len() as u64 > self.settings.body_limit;
         match body.as_bytes() {

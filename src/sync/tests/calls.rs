@@ -213,6 +213,20 @@ async fn a_refusal_after_which_something_may_be_done_takes_no_sweep_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upsert_so_long_that_it_goes_in_parts_is_looked_for_though_it_is_refused() {
+    let world = Mirrored::new("long").await;
+    for (length, is_owed) in [(10, false), (5_000_000, true)] {
+        let text = "x".repeat(length);
+        let good = point(9, [1.0, 2.0], json!({"text": text}));
+        let wrong = json!({"id": "abc", "vector": [1.0, 2.0]});
+        let points = json!({"points": [good, wrong]});
+        let answer = send(&world.mirror, "PUT /collections/c/points", points).await;
+        assert_eq!(answer.map(drop).unwrap_err().kind(), ErrorKind::BadInput);
+        assert_eq!(world.due().await.len(), usize::from(is_owed), "{length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_that_is_not_said_to_be_done_takes_nothing_from_the_follower() {
     let world = Mirrored::new("deletion").await;
     let answers = [

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::faulty::Fate;
 use super::{COSINE, World, ids, point};
 use crate::model::{ASKED_FOR, NEVER_COMPARED, OTHER_AUTHORITY, PERHAPS_DELETED, Subject};
+use crate::stage::Stage;
 
 impl World {
     async fn wants(&self, collection: Option<&str>, reason: &str) {
@@ -232,4 +233,70 @@ async fn what_was_never_compared_begins_with_nothing_gone_where_nothing_is_left(
     assert_eq!(world.there().await, ["a", "theirs"]);
     world.wants(None, ASKED_FOR).await;
     assert_eq!(world.there().await, ["theirs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_loses_everything_amid_a_sweep_takes_nothing_with_it() {
+    use super::Ledger as _;
+    let world = World::with_collections("amid", &["a", "b"]).await;
+    world.wants(None, "a test").await;
+    world.drained().await;
+    let mut stop = world.stages.stop(Stage::SweepBegins);
+    world.ledger.want_sweep(None, "a test").await.unwrap();
+    let loses = async {
+        stop.reached(1).await;
+        for name in ["a", "b"] {
+            let drop = format!("DELETE /collections/{name}");
+            world.authority(&drop, Value::Null).await;
+        }
+        stop.go();
+    };
+    let (swept, ()) = tokio::join!(world.direction.sweep_once(), loses);
+    swept.unwrap_err();
+    assert_eq!(world.there().await, ["a", "b"]);
+    let waits = world.ledger.sweeps.lock()[0].reason.to_string();
+    assert!(waits.starts_with(OTHER_AUTHORITY), "{waits}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_goes_while_it_is_compared_is_not_noted_as_compared() {
+    use super::Ledger as _;
+    let world = World::with_collections("goes", &["a"]).await;
+    world.wants(None, "a test").await;
+    let mut stop = world.stages.stop(Stage::SweepRead);
+    world.ledger.want_sweep(Some("a"), "a test").await.unwrap();
+    let goes = async {
+        stop.reached(1).await;
+        world.authority("DELETE /collections/a", Value::Null).await;
+        world.ledger.put("a", &[Subject::Dropped]);
+        world.drained().await;
+        stop.go();
+    };
+    let (swept, ()) = tokio::join!(world.direction.sweep_once(), goes);
+    swept.unwrap();
+    assert!(!world.direction.are_paired("a").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_a_sweep_of_everything_has_begun_is_compared_by_another() {
+    use super::Ledger as _;
+    let world = with_theirs("after").await;
+    let mut stop = world.stages.stop(Stage::SweepBegins);
+    world.ledger.want_sweep(None, "a test").await.unwrap();
+    let comes = async {
+        stop.reached(1).await;
+        let config: Value = serde_json::from_str(COSINE).unwrap();
+        world.authority("PUT /collections/theirs", config).await;
+        world.ledger.put("theirs", &[Subject::Schema]);
+        world.drained().await;
+        stop.go();
+    };
+    let (swept, ()) = tokio::join!(world.direction.sweep_once(), comes);
+    swept.unwrap();
+    assert_eq!(world.owed(), [Some("theirs".to_owned())]);
+    world.direction.sweep_once().await.unwrap();
+    world.drained().await;
+    let count = "POST /collections/theirs/points/count";
+    let there = world.follower(count, json!({})).await;
+    assert_eq!(there["count"], 0);
 }

@@ -10,7 +10,9 @@ use outrigger::metrics::Metrics;
 use outrigger::model::{Operation, PointKey, Subject};
 use outrigger::stage::{Stage, Stages};
 use outrigger::store::{Embedded, Rest, Store};
-use outrigger::sync::{Compared, Deeds, Direction, DirectionSettings, Leave, Ledger, Peer, Told};
+use outrigger::sync::{
+    Claimed, Compared, Deeds, Direction, DirectionSettings, Leave, Ledger, Noted, Peer, Told,
+};
 use outrigger::task;
 use serde_json::{Value, json};
 
@@ -40,16 +42,21 @@ struct Drainer {
 struct Nothing;
 
 impl Deeds for Nothing {
-    fn set_ours<'a>(&'a self, _collection: &'a str, _is_ours: bool) -> Told<'a, ()> {
+    fn noted<'a>(&'a self, _collection: &'a str) -> Told<'a, Noted> {
+        Box::pin(std::future::ready(Ok(Noted::default())))
+    }
+
+    fn claim<'a>(&'a self, _collection: &'a str) -> Told<'a, Claimed> {
+        let (before, now) = (Noted::default(), Noted::default());
+        Box::pin(std::future::ready(Ok(Claimed { before, now })))
+    }
+
+    fn lacks<'a>(&'a self, _why: &'a str) -> Told<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn are_paired<'a>(&'a self, _collection: &'a str) -> Told<'a, bool> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
-
-    fn was_ours<'a>(&'a self, _collection: &'a str) -> Told<'a, bool> {
-        Box::pin(std::future::ready(Ok(true)))
+    fn all_compared(&self) -> Told<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn take_over<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
@@ -60,7 +67,7 @@ impl Deeds for Nothing {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn part<'a>(&'a self, _collection: &'a str) -> Told<'a, ()> {
+    fn part<'a>(&'a self, _collection: &'a str, _noted: Noted) -> Told<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -201,3 +201,120 @@ fn of_two_sidecars_with_other_stores_only_the_first_starts_while_one_follows() {
         stop(process).await;
     });
 }
+
+/// Two sidecars that share their modes, each with a journal of its own: what the settings say of the
+/// stores comes with each start.
+struct Pair {
+    data: [Folder; 2],
+    control: Postgres,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self {
+            data: [Folder::new(), Folder::new()],
+            control: Postgres::start(),
+        }
+    }
+
+    async fn start(&self, of: usize, primary: &Plain, secondary: &Plain) -> Process {
+        let primary = format!(
+            "control.url = \"{}\"\nprimary.kind = \"qdrant\"\nprimary.url = \"{}\"\n",
+            self.control.url(),
+            primary.url()
+        );
+        Process::start(&toml(&self.data[of], &primary, secondary), &[]).await
+    }
+}
+
+#[test]
+fn no_sidecar_takes_anything_from_the_follower_unasked_where_another_has_found_the_authority_moved()
+{
+    story(async {
+        let pair = Pair::new();
+        let (authority, empty, follower) =
+            (Plain::new().await, Plain::new().await, Plain::new().await);
+        let one = pair.start(0, &authority, &follower).await;
+        let other = pair.start(1, &authority, &follower).await;
+        let one = brought_by(one, &follower).await;
+        stop(other).await;
+        stop(one).await;
+
+        let one = pair.start(0, &empty, &follower).await;
+        one.says("another address").await;
+        let other = pair.start(1, &empty, &follower).await;
+        // The application makes what it misses, by the one that has not found it out.
+        write(other.proxy, "PUT", "", docs()).await;
+        waits(&other, "another address", &follower).await;
+        // One that knows nothing at all waits too.
+        stop(other).await;
+        fs::remove_dir_all(pair.data[1].path().join("journal")).unwrap();
+        let other = pair.start(1, &empty, &follower).await;
+        waits(&other, "another address", &follower).await;
+        stop(other).await;
+        // It was asked for at one; the other still has what it had of the store before.
+        let other = pair.start(1, &empty, &follower).await;
+        ask_for_a_sweep(&one).await;
+        waits(&other, "another address", &follower).await;
+        ask_for_a_sweep(&other).await;
+        for process in [one, other] {
+            in_sync(process.admin).await;
+            stop(process).await;
+        }
+    });
+}
+
+#[test]
+fn a_sidecar_that_was_away_reads_nothing_of_its_journal_at_another_store() {
+    story(async {
+        let pair = Pair::new();
+        let (authority, empty, follower) =
+            (Plain::new().await, Plain::new().await, Plain::new().await);
+        let one = pair.start(0, &authority, &follower).await;
+        let other = pair.start(1, &authority, &follower).await;
+        let one = brought_by(one, &follower).await;
+        stop(other).await;
+        stop(one).await;
+        let one = pair.start(0, &empty, &follower).await;
+        one.says("another address").await;
+        ask_for_a_sweep(&one).await;
+        in_sync(one.admin).await;
+        assert_eq!(
+            points(follower.at()).await.len(),
+            5,
+            "they are nobody's now"
+        );
+        // Everything was compared, and the one that was away knows only its own journal.
+        let other = pair.start(1, &empty, &follower).await;
+        write(other.proxy, "PUT", "", docs()).await;
+        waits(&other, "another address", &follower).await;
+        stop(other).await;
+        stop(one).await;
+    });
+}
+
+#[test]
+fn sidecars_that_disagree_on_the_follower_are_not_put_into_a_mode_that_has_one() {
+    story(async {
+        let pair = Pair::new();
+        let (authority, first, other_follower) =
+            (Plain::new().await, Plain::new().await, Plain::new().await);
+        let one = pair.start(0, &authority, &first).await;
+        let other = pair.start(1, &authority, &other_follower).await;
+        let refused = changing(one.admin, "dual_write").await.unwrap();
+        assert_ne!(refused.status(), 200, "{refused:?}");
+        assert!(refused.text().contains("another address"), "{refused:?}");
+        enter(&other, "dual_write").await;
+        one.says("nothing is brought to the follower").await;
+        write(one.proxy, "PUT", "", docs()).await;
+        write(other.proxy, "PUT", "/points", upserting(1, json!({}))).await;
+        in_sync(other.admin).await;
+        assert_eq!(points(other_follower.at()).await.len(), 1);
+        let gone = Ask::get(DOCS)
+            .over(&mut Wire::connect(first.at()).await)
+            .await;
+        assert_eq!(gone.status(), 404);
+        stop(one).await;
+        stop(other).await;
+    });
+}
