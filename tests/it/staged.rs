@@ -97,7 +97,7 @@ struct World {
     primary: Option<Plain>,
     secondary: Plain,
     _postgres: Option<Postgres>,
-    _data: Folder,
+    data: Folder,
 }
 
 impl World {
@@ -142,7 +142,7 @@ impl World {
             primary,
             secondary,
             _postgres: postgres,
-            _data: data,
+            data,
         };
         let made = json!({"vectors": {"size": 2, "distance": "Dot"}});
         world.write("PUT", "", made).await;

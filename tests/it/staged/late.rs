@@ -215,3 +215,31 @@ fn a_sidecar_whose_lease_has_run_out_brings_nothing_to_the_follower() {
         assert_eq!(world.both().await[&1].payload, json!({"s": "first"}));
     });
 }
+
+#[test]
+fn a_snapshot_that_is_put_back_is_waited_for_and_followed() {
+    story(async {
+        let world = World::alone(Primary::Embedded).await;
+        world.mode("dual_write").await.ok();
+        world.upsert(1, json!({"s": "first"})).await;
+        let mut wire = Wire::connect(world.sidecar.proxy()).await;
+        let taken = Ask::post(&format!("{DOCS}/snapshots"), "")
+            .over(&mut wire)
+            .await;
+        let name = taken.ok().json()["result"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        world.upsert(1, json!({"s": "second"})).await;
+        world.in_sync().await;
+        assert_eq!(state(&world.secondary).await, Some(json!("second")));
+        let file = world.data.path().join("snapshots/docs").join(name);
+        let location = json!({"location": format!("file://{}", file.display())});
+        let recover = Ask::new("PUT", &format!("{DOCS}/snapshots/recover?wait=false"));
+        let answer = recover.json(&location).over(&mut wire).await;
+        // It would be 202 before it has begun.
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        world.in_sync().await;
+        assert_eq!(state(&world.secondary).await, Some(json!("first")));
+    });
+}
