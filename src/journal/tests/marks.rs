@@ -379,30 +379,6 @@ async fn a_deletion_in_doubt_is_a_schema_and_a_sweep_that_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_that_find_no_room_are_looked_for_by_a_sweep_that_begins_later() {
-    let folder = Scratch::new();
-    let settings = JournalSettings {
-        marks_max: 1000,
-        ..JournalSettings::default()
-    };
-    let journal = folder.open_with(settings).journal;
-    let letter = |id| DeadLetter {
-        collection: "a".into(),
-        id: PointKey::Number(id),
-        reason: "no".into(),
-        since_ms: 7,
-    };
-    let letters: Vec<_> = (0..100).map(letter).collect();
-    journal.bury(&letters).await.unwrap();
-    journal.want_sweep(Some("a"), "asked for").await.unwrap();
-    let begun = journal.sweeps().await.unwrap();
-    journal.bury(&[letter(100), letter(101)]).await.unwrap();
-    journal.swept(&begun[0]).await.unwrap();
-    assert_eq!(journal.sweeps().await.unwrap().len(), 1);
-    assert_eq!(journal.dead_count().await.unwrap(), [("a".into(), 100)]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn dead_letters_are_kept_until_the_point_is_written_or_revived() {
     let folder = Scratch::new();
     let journal = folder.fresh();

@@ -1,4 +1,4 @@
-//! A disk that is full, and a bound on bytes.
+//! A disk that is full, and bounds on bytes and on what is refused.
 
 use super::*;
 
@@ -100,4 +100,28 @@ async fn too_many_bytes_make_the_largest_collection_be_compared_whole() {
     let backlog = journal.backlog().await.unwrap();
     let small = backlog.iter().find(|(name, _)| &**name == "small").unwrap();
     assert_eq!(small.1.marks, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_that_find_no_room_are_looked_for_by_a_sweep_that_begins_later() {
+    let folder = Scratch::new();
+    let settings = JournalSettings {
+        marks_max: 1000,
+        ..JournalSettings::default()
+    };
+    let journal = folder.open_with(settings).journal;
+    let letter = |id| DeadLetter {
+        collection: "a".into(),
+        id: PointKey::Number(id),
+        reason: "no".into(),
+        since_ms: 7,
+    };
+    let letters: Vec<_> = (0..100).map(letter).collect();
+    journal.bury(&letters).await.unwrap();
+    journal.want_sweep(Some("a"), "asked for").await.unwrap();
+    let begun = journal.sweeps().await.unwrap();
+    journal.bury(&[letter(100), letter(101)]).await.unwrap();
+    journal.swept(&begun[0]).await.unwrap();
+    assert_eq!(journal.sweeps().await.unwrap().len(), 1);
+    assert_eq!(journal.dead_count().await.unwrap(), [("a".into(), 100)]);
 }
