@@ -71,6 +71,11 @@ pub struct Claimed {
     pub now: Noted,
 }
 
+/// Why a collection is compared that the follower had before it came from the authority.
+pub(super) fn namesake() -> String {
+    format!("{NEVER_COMPARED}, and the follower had one of its name")
+}
+
 impl Noted {
     /// Whether one store's collection of this name was once brought from the other's, whichever of
     /// them followed then: where nothing waits they are the same.
@@ -148,7 +153,7 @@ impl Direction {
         }
         let reason = match is_ours {
             true => "it was brought by another".to_owned(),
-            false => format!("{NEVER_COMPARED}, and the follower had one of its name"),
+            false => namesake(),
         };
         self.ledger.want_sweep(Some(collection), &reason).await
     }

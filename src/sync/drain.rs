@@ -40,6 +40,8 @@ const BLOCKED_PAUSE: Duration = Duration::from_secs(5);
 /// How long nothing may be heard before one looks again all the same: marks of other sidecars wake
 /// nobody here.
 const LOOK: Duration = Duration::from_millis(250);
+/// Who stands still for longer lets others have the lead.
+const STILL_MAX: Duration = Duration::from_secs(5);
 /// The same while something is worked on.
 const LOOK_MEANWHILE: Duration = Duration::from_millis(50);
 
@@ -153,9 +155,12 @@ impl Direction {
     async fn due(&self, busy: &[Box<str>]) -> Result<(u64, Vec<Batch>)> {
         // A sidecar that does not know the modes stands still.
         if (self.leave)().is_none() {
-            self.ledger.give_way();
+            if self.state.stands_still(Instant::now()) > STILL_MAX {
+                self.ledger.give_way();
+            }
             return Ok((0, Vec::new()));
         }
+        self.state.goes_on();
         let Some(lead) = self.ledger.leads().await? else {
             return Ok((0, Vec::new()));
         };

@@ -52,6 +52,7 @@ pub(super) struct State {
     blocks: Mutex<Blocks>,
     pub(super) suspects: Mutex<Suspects>,
     sweeping: Mutex<Option<Sweeping>>,
+    still_since: Mutex<Option<Instant>>,
     /// Sweeps of which not everything that they marked is known to be applied.
     swept: Mutex<Vec<Swept>>,
     /// Sweeps that failed, and are left alone for a while.
@@ -168,6 +169,16 @@ impl State {
         let mut swept = self.swept.lock();
         swept.retain(|before| before.collection != of.collection);
         swept.push(of);
+    }
+
+    /// Nothing may be done now: for how long that has been so.
+    pub(super) fn stands_still(&self, now: Instant) -> Duration {
+        let mut since = self.still_since.lock();
+        now.duration_since(*since.get_or_insert(now))
+    }
+
+    pub(super) fn goes_on(&self) {
+        *self.still_since.lock() = None;
     }
 
     /// What was swept under this name is gone.

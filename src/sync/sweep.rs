@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::deeds::Compared;
+use super::deeds::{Compared, namesake};
 use super::direction::Direction;
 use super::mirror::WHOLE_STORE;
 use super::peer::{Page, Peer, Said};
@@ -129,6 +129,9 @@ impl Direction {
                 self.state.sweep_failed(due, Instant::now());
                 return Err(error);
             }
+            if due.collection.is_none() {
+                self.namesakes_are_swept(&names).await?;
+            }
             for done in &dues {
                 match (&due.collection, &done.collection) {
                     (None, None) if !follows_rest => self.owe_rest(done).await?,
@@ -142,6 +145,18 @@ impl Direction {
                 }
             }
             return Ok(());
+        }
+        Ok(())
+    }
+
+    /// These were compared with all others, whenever it was found that they had to be.
+    async fn namesakes_are_swept(&self, names: &[String]) -> Result<()> {
+        let namesake = namesake();
+        for due in self.ledger.sweeps().await? {
+            let is_of = |name: &String| due.collection.as_deref() == Some(name);
+            if *due.reason == *namesake && names.iter().any(is_of) {
+                self.ledger.swept(&due).await?;
+            }
         }
         Ok(())
     }

@@ -300,3 +300,23 @@ async fn what_comes_after_a_sweep_of_everything_has_begun_is_compared_by_another
     let there = world.follower(count, json!({})).await;
     assert_eq!(there["count"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namesake_that_is_found_while_everything_is_compared_is_compared_once() {
+    use super::Ledger as _;
+    let world = with_theirs("once").await;
+    let config: Value = serde_json::from_str(COSINE).unwrap();
+    world.authority("PUT /collections/theirs", config).await;
+    let mut stop = world.stages.stop(Stage::SweepBegins);
+    world.ledger.want_sweep(None, ASKED_FOR).await.unwrap();
+    let found = async {
+        stop.reached(1).await;
+        world.ledger.put("theirs", &[Subject::Schema]);
+        world.drained().await;
+        assert_eq!(world.owed().len(), 2);
+        stop.go();
+    };
+    let (swept, ()) = tokio::join!(world.direction.sweep_once(), found);
+    swept.unwrap();
+    assert_eq!(world.owed(), []);
+}
