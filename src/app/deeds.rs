@@ -140,6 +140,11 @@ impl Deeds for Facts {
         Box::pin(async move { self.control.put_fact(&fact, why).await })
     }
 
+    fn lacking(&self) -> Told<'_, Option<String>> {
+        let fact = lacks(self.follower.other());
+        Box::pin(async move { self.control.fact(&fact).await })
+    }
+
     fn all_compared(&self) -> Told<'_, ()> {
         let fact = lacks(self.follower.other());
         Box::pin(async move {

@@ -89,8 +89,14 @@ impl Following {
             return Err(Error::new(kind, Origin::Proxy, retry, doing));
         };
         let moved = self.moved().await?;
+        if let Some(role) = moved.first().filter(|_| self.owned_up.ever()) {
+            // They were noted when this process started, and by another since.
+            return Err(Error::settings(format!(
+                "another sidecar has the {role} at another address by now: restart this one with it"
+            )));
+        }
         self.check_company(&moved).await?;
-        if self.owned_up.ever() && moved.is_empty() {
+        if self.owned_up.ever() {
             self.owned_up.now_of(known);
             return Ok(());
         }
@@ -155,12 +161,12 @@ impl Following {
             ledger.want_sweep(None, NEVER_COMPARED).await?;
             return self.control.put_fact(&fact, YES).await;
         }
-        let is_known = |reason: &str| {
-            let known = [NEVER_COMPARED, ASKED_FOR];
-            known.iter().any(|words| reason.starts_with(words))
-        };
+        let starts_with =
+            |reason: &str, known: [&str; 2]| known.iter().any(|words| reason.starts_with(words));
+        let is_known = |reason: &str| starts_with(reason, [NEVER_COMPARED, ASKED_FOR]);
+        let waits = |reason: &str| starts_with(reason, [OTHER_AUTHORITY, ASKED_FOR]);
         if let Some(reason) = self.control.fact(&lacks(role)).await?
-            && !dues.iter().any(|due| is_known(&due.reason))
+            && !dues.iter().any(|due| waits(&due.reason))
         {
             // Another found it out, and nobody has asked for it yet.
             return ledger.want_sweep(None, &reason).await;

@@ -22,6 +22,9 @@ use crate::model::{
     Backlog, Batch, DeadLetter, Mark, Marked, PERHAPS_DELETED, PointKey, Subject, SweepDue,
 };
 
+/// After so long everything is looked at again of which letters were forgotten.
+const LETTERS_PAUSE_MS: u64 = 10 * 60 * 1000;
+
 /// What a mark, and a dead letter, take on disk, at most but for long names.
 const MARK_BYTES: u64 = 40;
 const LETTER_BYTES: u64 = 560;
@@ -277,22 +280,32 @@ impl Marks {
         let mut forgotten = BTreeSet::new();
         for letter in letters {
             let is_full = self.letters >= self.letters_max;
-            let will_be_seen = self.lane(&letter.collection, |lane, _, out| {
-                if is_full && let Some((id, _)) = lane.dead.pop_first() {
+            let is_forgotten = self.lane(&letter.collection, |lane, _, out| {
+                let first = is_full.then(|| lane.dead.pop_first()).flatten();
+                if let Some((id, _)) = first {
                     put_raised(&letter.collection, vec![id.into()], out);
                 }
                 let record = lane
                     .bury(letter)
                     .record(&letter.collection, letter.id.into());
                 record.encode(out);
-                // One that has begun may be past it.
-                lane.sweep.as_ref().is_some_and(|sweep| sweep.is_spilled)
+                first.is_some()
             });
-            if is_full && !will_be_seen {
+            if is_forgotten {
                 forgotten.insert(&*letter.collection);
             }
         }
         for collection in forgotten {
+            let lane = self.lanes.get(collection);
+            match lane.and_then(|lane| lane.sweep.as_ref()) {
+                Some(sweep) if sweep.is_spilled => continue,
+                Some(_) => {
+                    // It may be past them; and who asked for it at once would have it go on for ever.
+                    self.sweep_again(collection, now.ms + LETTERS_PAUSE_MS);
+                    continue;
+                }
+                None => {}
+            }
             let reason = format!("more than {} dead letters", self.letters_max);
             error!(
                 collection,

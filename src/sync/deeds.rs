@@ -18,7 +18,7 @@ use super::direction::Direction;
 use super::ledger::Told;
 use super::schema::{self, Brought};
 use crate::error::Result;
-use crate::model::{NEVER_COMPARED, SweepDue};
+use crate::model::{NEVER_COMPARED, PERHAPS_DELETED, SweepDue};
 use crate::stage::Stage;
 
 /// Which collections of the follower are ours. Durable.
@@ -38,6 +38,9 @@ pub trait Deeds: Send + Sync {
     /// Whoever follows this authority, and whenever, compares nothing unasked before everything was
     /// compared: why.
     fn lacks<'a>(&'a self, why: &'a str) -> Told<'a, ()>;
+
+    /// Why, if nobody has seen to it yet.
+    fn lacking(&self) -> Told<'_, Option<String>>;
 
     /// Everything was compared.
     fn all_compared(&self) -> Told<'_, ()>;
@@ -303,8 +306,16 @@ impl Direction {
     /// though nobody told of their deletion.
     pub async fn authority_lacks(&self) -> Result<Vec<String>> {
         let mut lacking = Vec::new();
+        let dues = self.ledger.sweeps().await?;
+        let may_be_deleted = |name: &str| {
+            let mut dues = dues
+                .iter()
+                .filter(|due| due.collection.as_deref() == Some(name));
+            dues.any(|due| due.reason.starts_with(PERHAPS_DELETED))
+        };
         for collection in schema::collections(&self.follower).await? {
             if (self.follows)(&collection)
+                && !may_be_deleted(&collection)
                 && self.are_paired(&collection).await?
                 && schema::describe(&self.authority, &collection)
                     .await?

@@ -129,12 +129,12 @@ impl Direction {
                 self.state.sweep_failed(due, Instant::now());
                 return Err(error);
             }
-            if due.collection.is_none() {
-                self.namesakes_are_swept(&names).await?;
-            }
             for done in &dues {
                 match (&due.collection, &done.collection) {
-                    (None, None) if !follows_rest => self.owe_rest(done).await?,
+                    (None, None) if !follows_rest => {
+                        self.deeds.all_compared().await?;
+                        self.owe_rest(done).await?;
+                    }
                     (None, None) => {
                         self.deeds.all_compared().await?;
                         self.ledger.swept(done).await?;
@@ -149,16 +149,12 @@ impl Direction {
         Ok(())
     }
 
-    /// These were compared with all others, whenever it was found that they had to be.
-    async fn namesakes_are_swept(&self, names: &[String]) -> Result<()> {
-        let namesake = namesake();
-        for due in self.ledger.sweeps().await? {
-            let is_of = |name: &String| due.collection.as_deref() == Some(name);
-            if *due.reason == *namesake && names.iter().any(is_of) {
-                self.ledger.swept(&due).await?;
-            }
-        }
-        Ok(())
+    /// What is due of a collection for the one reason that any comparison answers.
+    async fn namesake_due(&self, collection: &str) -> Result<Option<SweepDue>> {
+        let (dues, namesake) = (self.ledger.sweeps().await?, namesake());
+        let is_of = |due: &SweepDue| due.collection.as_deref() == Some(collection);
+        let mut dues = dues.into_iter();
+        Ok(dues.find(|due| is_of(due) && *due.reason == *namesake))
     }
 
     /// All that have a mode of their own and are followed were compared. The others are not followed,
@@ -189,6 +185,11 @@ impl Direction {
         let names = self.swept_collections(due).await?;
         let mut moved = 0;
         if due.collection.is_none() {
+            if let Some(why) = self.deeds.lacking().await? {
+                // Another sidecar has found it out.
+                self.ledger.want_sweep(None, &why).await?;
+                return Ok(false);
+            }
             let Some(gone) = self.gone(names.is_empty()).await? else {
                 return Ok(false);
             };
@@ -294,6 +295,7 @@ impl Direction {
             return Ok(());
         }
         self.stages.reached(Stage::SweepBegins).await;
+        let namesake = self.namesake_due(collection).await?;
         let sweeping = self.compare(collection).await?;
         let (own, _permit) = self.entered(collection).await?;
         if schema::describe(&own.authority, collection)
@@ -316,7 +318,11 @@ impl Direction {
             },
         });
         info!(collection, compared, differing, "a collection was swept");
-        Ok(())
+        match namesake {
+            // Unless something else was asked for since.
+            Some(namesake) => own.ledger.swept(&namesake).await,
+            None => Ok(()),
+        }
     }
 
     /// Marks what differs.

@@ -215,6 +215,7 @@ impl Ledger for InMemory {
 struct Known {
     notes: Mutex<BTreeMap<String, Note>>,
     claims: AtomicU64,
+    lacking: Mutex<Option<String>>,
 }
 
 impl Known {
@@ -260,11 +261,17 @@ impl Deeds for Known {
         now(())
     }
 
-    fn lacks<'a>(&'a self, _why: &'a str) -> Told<'a, ()> {
+    fn lacks<'a>(&'a self, why: &'a str) -> Told<'a, ()> {
+        *self.lacking.lock() = Some(why.to_owned());
         now(())
     }
 
+    fn lacking(&self) -> Told<'_, Option<String>> {
+        now(self.lacking.lock().clone())
+    }
+
     fn all_compared(&self) -> Told<'_, ()> {
+        *self.lacking.lock() = None;
         now(())
     }
 

@@ -302,21 +302,38 @@ async fn what_comes_after_a_sweep_of_everything_has_begun_is_compared_by_another
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namesake_that_is_found_while_everything_is_compared_is_compared_once() {
+async fn a_namesake_that_is_found_before_it_is_compared_with_all_is_compared_once() {
     use super::Ledger as _;
-    let world = with_theirs("once").await;
-    let config: Value = serde_json::from_str(COSINE).unwrap();
-    world.authority("PUT /collections/theirs", config).await;
-    let mut stop = world.stages.stop(Stage::SweepBegins);
-    world.ledger.want_sweep(None, ASKED_FOR).await.unwrap();
-    let found = async {
-        stop.reached(1).await;
-        world.ledger.put("theirs", &[Subject::Schema]);
-        world.drained().await;
-        assert_eq!(world.owed().len(), 2);
-        stop.go();
-    };
-    let (swept, ()) = tokio::join!(world.direction.sweep_once(), found);
-    swept.unwrap();
-    assert_eq!(world.owed(), []);
+    for (stage, owed) in [(Stage::SweepBegins, 0), (Stage::SweepRead, 1)] {
+        let world = with_theirs("once").await;
+        world.modes.unfollowed.lock().insert("a".to_owned());
+        let config: Value = serde_json::from_str(COSINE).unwrap();
+        world.authority("PUT /collections/theirs", config).await;
+        let mut stop = world.stages.stop(stage);
+        world.ledger.want_sweep(None, ASKED_FOR).await.unwrap();
+        let found = async {
+            stop.reached(1).await;
+            world.ledger.put("theirs", &[Subject::Schema]);
+            world.drained().await;
+            assert_eq!(world.owed().len(), 2);
+            stop.go();
+        };
+        let (swept, ()) = tokio::join!(world.direction.sweep_once(), found);
+        swept.unwrap();
+        assert_eq!(world.owed().len(), owed, "{stage:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_sidecar_has_found_out_of_the_authority_holds_for_all() {
+    let world = with_theirs("found-out").await;
+    world.authority("DELETE /collections/a", Value::Null).await;
+    world.direction.deeds.lacks(OTHER_AUTHORITY).await.unwrap();
+    for reason in ["the disk was full", NEVER_COMPARED] {
+        world.wants(None, reason).await;
+        assert_eq!(world.there().await, ["a", "theirs"], "{reason}");
+    }
+    world.wants(None, ASKED_FOR).await;
+    assert_eq!(world.there().await, ["theirs"]);
+    assert_eq!(world.direction.deeds.lacking().await.unwrap(), None);
 }

@@ -55,6 +55,10 @@ impl Deeds for Nothing {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn lacking(&self) -> Told<'_, Option<String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     fn all_compared(&self) -> Told<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
