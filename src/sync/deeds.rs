@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::direction::Direction;
 use super::ledger::Told;
-use super::schema::{self, Brought};
+use super::schema::{self, Brought, Makes};
 use crate::error::Result;
 use crate::model::{NEVER_COMPARED, PERHAPS_DELETED, SweepDue};
 use crate::stage::Stage;
@@ -163,20 +163,10 @@ impl Direction {
 
     /// The same, for whoever compares it next.
     pub(super) async fn bring_to_sweep(&self, collection: &str) -> Result<Option<Box<str>>> {
-        let (authority, follower) = (&self.authority, &self.follower);
-        let is_new = schema::describe(follower, collection).await?.is_none()
-            && schema::describe(authority, collection).await?.is_some();
-        let claimed = match is_new {
-            true => Some(self.deeds.claim(collection).await?),
-            false => None,
-        };
-        let mut brought = schema::bring(authority, follower, &*self.follows, collection).await?;
-        if let Some(claimed) = claimed {
-            self.has_claimed(collection, claimed, &brought).await?;
-        }
+        let mut brought = self.brought(collection).await?;
         if matches!(brought, Brought::Other(_)) && self.are_paired(collection).await? {
             // Read again before anything is deleted for it: it may be made again just now.
-            brought = schema::bring(authority, follower, &*self.follows, collection).await?;
+            brought = self.brought(collection).await?;
         }
         // A refusal, whatever it is about, is no reason: what is there would be refused again.
         if let Brought::Other(why) = &brought
@@ -185,13 +175,30 @@ impl Direction {
             warn!(collection, %why, "it was made again as another; what the follower had goes");
             let reason = "it was made again as another";
             self.ledger.want_sweep(Some(collection), reason).await?;
-            schema::drop_collection(follower, collection).await?;
-            brought = schema::bring(authority, follower, &*self.follows, collection).await?;
+            schema::drop_collection(&self.follower, collection).await?;
+            brought = self.brought(collection).await?;
         }
         match brought {
-            Brought::Alike | Brought::Made | Brought::Gone => Ok(None),
+            Brought::Alike | Brought::Made | Brought::Gone | Brought::Lacking => Ok(None),
             Brought::Blocked(why) | Brought::Other(why) => Ok(Some(why)),
         }
+    }
+
+    /// What the follower lacks is made there, and nothing is made that was not claimed before: both
+    /// stores may have changed since whoever asked for it has looked.
+    async fn brought(&self, collection: &str) -> Result<Brought> {
+        let bring = async |makes: Makes| {
+            let (authority, follower) = (&self.authority, &self.follower);
+            schema::bring(authority, follower, &*self.follows, collection, makes).await
+        };
+        let brought = bring(Makes::Nothing).await?;
+        if brought != Brought::Lacking {
+            return Ok(brought);
+        }
+        let claimed = self.deeds.claim(collection).await?;
+        let brought = bring(Makes::Collections).await?;
+        self.has_claimed(collection, claimed, &brought).await?;
+        Ok(brought)
     }
 
     /// Holds a claim against what came of it.
@@ -203,7 +210,7 @@ impl Direction {
     ) -> Result<()> {
         let is_ours = match brought {
             Brought::Alike | Brought::Made => true,
-            Brought::Gone | Brought::Blocked(_) => {
+            Brought::Gone | Brought::Blocked(_) | Brought::Lacking => {
                 let there = schema::describe(&self.follower, collection).await?;
                 there.is_some()
             }

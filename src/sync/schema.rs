@@ -26,10 +26,19 @@ pub(super) enum Brought {
     Made,
     /// The authority has no such collection. What the follower has was left.
     Gone,
+    /// The follower has no such collection, and it was not to be made.
+    Lacking,
     /// It cannot be made alike as things are: why. It says nothing of whose the collection is.
     Blocked(Box<str>),
     /// The follower has another collection of this name, with other vectors: which.
     Other(Box<str>),
+}
+
+/// What may be made that the follower lacks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Makes {
+    Nothing,
+    Collections,
 }
 
 /// Settings that are brought, by the name they have in a description and in a request. How a
@@ -51,6 +60,7 @@ pub(super) async fn bring(
     follower: &Peer,
     follows: &Asked,
     collection: &str,
+    makes: Makes,
 ) -> Result<Brought> {
     // Both stores would answer for an alias as well, and for another collection then.
     if is_alias(authority, collection).await? {
@@ -71,6 +81,9 @@ pub(super) async fn bring(
     }
     let mut there = describe(follower, collection).await?;
     if there.is_none() {
+        if makes == Makes::Nothing {
+            return Ok(Brought::Lacking);
+        }
         let made = create(follower, collection, &wanted).await?;
         if made != Brought::Alike {
             // Another sidecar may have been as early.
@@ -93,6 +106,7 @@ pub(super) async fn bring(
         brought @ (Brought::Alike
         | Brought::Made
         | Brought::Gone
+        | Brought::Lacking
         | Brought::Blocked(_)
         | Brought::Other(_)) => Ok(brought),
     }

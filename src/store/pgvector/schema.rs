@@ -290,6 +290,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_due_in_format_4_stays_due_and_keeps_why() {
+        let scratch = Scratch::make().await;
+        scratch.store().probe().await.unwrap();
+        let client = scratch.client().await;
+        let older = "create or replace function qd.want_sweep(_cid int, _reason text) \
+                     returns void language sql as $$ \
+                     insert into qdc.sweeps (cid, reason, token) \
+                     values (_cid, _reason, qd.token()) on conflict (cid) \
+                     do update set reason = excluded.reason, token = excluded.token $$; \
+                     drop function qd.reason_of_both, qd.strength; \
+                     update qdc.install set format = 4; \
+                     insert into qdc.collections (name, config) values ('c', '{}'); \
+                     select qd.want_sweep(cid, 'never compared') from qdc.collections";
+        client.batch_execute(older).await.unwrap();
+        scratch.store().probe().await.unwrap();
+        let wish = "select qd.want_sweep(cid, 'a store was away') from qdc.collections";
+        client.batch_execute(wish).await.unwrap();
+        let due = "select reason, (select format from qdc.install) from qdc.sweeps";
+        let row = client.query_one(due, &[]).await.unwrap();
+        let reason: &str = row.get(0);
+        assert_eq!(reason, "never compared; a store was away");
+        assert_eq!(row.get::<_, i32>(1), super::FORMAT);
+    }
+
+    #[tokio::test]
     async fn a_database_that_does_not_take_every_text_is_refused() {
         let scratch = Scratch::make_with("encoding 'LATIN1' locale 'C'").await;
         let said = refused(&scratch).await;

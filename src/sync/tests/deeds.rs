@@ -1,10 +1,17 @@
 //! Several sidecars that delete a collection and make it again at one time know whose it is afterwards.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::{COSINE, World, point};
+use super::answers::{Before, Rule};
+use super::{COSINE, Direction, Peer, World, point};
 use crate::model::Subject;
 use crate::stage::Stage;
+use crate::sync::schema;
 
 const MAKE: &str = "PUT /collections/c";
 const DROP: &str = "DELETE /collections/c";
@@ -103,4 +110,60 @@ async fn what_is_gone_at_both_is_nobodys_any_more() {
     world.swept().await;
     let there = world.follower("GET /collections/c", Value::Null).await;
     assert!(there.is_object(), "{there}");
+}
+
+/// The answers that another sidecar has made old: so many of them still come.
+fn late(peer: &mut Peer, many: usize, status: u16, answer: &Value) {
+    let (left, answer) = (Mutex::new(many), answer.to_string());
+    let rule: Box<Rule> = Box::new(move |method, path| {
+        let is_meant = method == Method::GET && path == "/collections/c";
+        let mut left = left.lock();
+        let before = is_meant.then(|| left.checked_sub(1)).flatten()?;
+        *left = before;
+        Some((status, answer.clone()))
+    });
+    let before = Before {
+        store: Arc::clone(peer.store()),
+        rule: Arc::new(Mutex::new(rule)),
+    };
+    *peer = Peer::new(Arc::new(before), Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_is_ours_whatever_others_did_to_the_two_meanwhile() {
+    for many in 1..=4 {
+        for is_of_authority in [true, false] {
+            let mut world = World::followed("meanwhile").await;
+            let there = world.follower("GET /collections/c", Value::Null).await;
+            world.follower(DROP, Value::Null).await;
+            let deeds = &world.direction.deeds;
+            let noted = deeds.noted("c").await.unwrap();
+            deeds.part("c", noted).await.unwrap();
+            let Direction {
+                authority,
+                follower,
+                ..
+            } = &mut world.direction;
+            if is_of_authority {
+                let none = json!({"status": {"error": "Not found: Collection `c` doesn't exist!"}});
+                late(authority, many, 404, &none);
+            } else {
+                let there = json!({"result": there, "status": "ok", "time": 0.0});
+                late(follower, many, 200, &there);
+            }
+            let mut times = 0;
+            while schema::describe(&world.at_follower, "c")
+                .await
+                .unwrap()
+                .is_none()
+            {
+                times += 1;
+                assert!(times < 6, "{many} {is_of_authority}");
+                let (own, _permit) = world.direction.entered("c").await.unwrap();
+                assert_eq!(own.bring_along("c").await.unwrap(), None);
+            }
+            let is_ours = world.direction.are_paired("c").await.unwrap();
+            assert!(is_ours, "{many} {is_of_authority}");
+        }
+    }
 }
