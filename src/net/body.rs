@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::file_body::FileBody;
-use super::paced::{Ended, Paced, Streamed};
+use super::paced::{Awaits, Paced, Streamed};
 use super::relay::Relayed;
 use super::room::Room;
 use crate::metrics::Counter;
@@ -80,14 +80,13 @@ impl Body {
         }
     }
 
-    /// Tells whether the stream has been read to its end; a body in memory has.
-    pub fn tell_end(&mut self) -> Ended {
-        let ended = Ended::default();
-        match &mut self.kind {
-            Kind::Stream(rest) | Kind::Prefixed(_, rest) => rest.ended = Some(ended.clone()),
-            Kind::Empty | Kind::Full(_) | Kind::Relayed(_) | Kind::File(_) => ended.set(),
+    /// Tells whether it is the peer that the stream waits for; a body in memory waits for nobody.
+    pub fn tell_awaits(&mut self) -> Awaits {
+        let awaits = Awaits::default();
+        if let Kind::Stream(rest) | Kind::Prefixed(_, rest) = &mut self.kind {
+            rest.awaits = Some(awaits.clone());
         }
-        ended
+        awaits
     }
 
     /// Counts in `broken` if the stream ends before its end.

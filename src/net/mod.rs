@@ -23,7 +23,7 @@ pub use body::{Body, BodyError, Collect, Gathered, collect, gather};
 pub use connection::{InFlight, Patience};
 pub use fetch::{FetchError, fetch};
 pub use listen::{Bound, bind};
-pub use paced::{Ended, Streamed};
+pub use paced::{Awaits, Streamed};
 pub use room::{Memory, Room};
 pub use serve::{Arrival, Edge, Serve, serve};
 pub use tls::{ServerTls, client_tls};

@@ -73,16 +73,16 @@ pub(super) struct Paced {
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     pub(super) broken: Option<Counter>,
-    pub(super) ended: Option<Ended>,
+    pub(super) awaits: Option<Awaits>,
 }
 
-/// Whether a body has been read to its end.
+/// Whether a body was asked for its next piece, and its peer has not sent it yet.
 #[derive(Clone, Default)]
-pub struct Ended(Arc<AtomicBool>);
+pub struct Awaits(Arc<AtomicBool>);
 
-impl Ended {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+impl Awaits {
+    fn set(&self, awaits: bool) {
+        self.0.store(awaits, Ordering::Relaxed);
     }
 
     pub fn is_set(&self) -> bool {
@@ -98,7 +98,7 @@ impl Paced {
             timer: None,
             waiting: false,
             broken: None,
-            ended: None,
+            awaits: None,
         }
     }
 
@@ -106,13 +106,12 @@ impl Paced {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = self.incoming.poll_frame(cx) {
+        let next = self.incoming.poll_frame(cx);
+        if let Some(awaits) = &self.awaits {
+            awaits.set(next.is_pending());
+        }
+        if let Poll::Ready(frame) = next {
             self.waiting = false;
-            if let Some(ended) = &self.ended
-                && (frame.is_none() || self.incoming.is_end_stream())
-            {
-                ended.set();
-            }
             let failed = |error| self.failed(BodyError::Broken(error));
             return Poll::Ready(frame.map(|frame| frame.map_err(failed)));
         }

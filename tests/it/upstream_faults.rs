@@ -74,6 +74,32 @@ fn an_upstream_that_swallows_connections_is_a_504_when_the_time_to_connect_is_ov
 }
 
 #[test]
+fn who_takes_nothing_of_a_body_is_blamed_for_its_time_and_not_the_client() {
+    story(async {
+        let (_listener, _queued, address) = black_hole().await;
+        let deaf = Script::start(|_, deaf| async move {
+            std::future::pending::<()>().await;
+            drop(deaf);
+        })
+        .await;
+        for url in [format!("http://{address}"), deaf.url()] {
+            let more = "primary.slow_timeout = \"1s\"\nprimary.connect_timeout = \"60s\"";
+            let sidecar = Sidecar::before(&url, more).await;
+            let mut wire = sidecar.connect().await;
+            // More than all systems on its way keep of it.
+            let head = "POST /collections/docs/snapshots/upload HTTP/1.1\r\nhost: a\r\n\
+                        content-length: 67108864\r\n\r\n";
+            wire.send(head).await;
+            let until_it_stops = wire.try_send(vec![0; 64 << 20]);
+            drop(tokio::time::timeout(Duration::from_millis(500), until_it_stops).await);
+            let answer = Answer::read(&mut wire, "POST").await.expect("an answer");
+            let says = answer.refusal(504);
+            assert!(says.contains("did not answer in time"), "{says}");
+        }
+    });
+}
+
+#[test]
 fn the_time_to_connect_has_a_bound_of_its_own() {
     story(async {
         let (_listener, _queued, address) = black_hole().await;

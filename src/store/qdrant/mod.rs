@@ -23,7 +23,7 @@ use super::{PassAnswer, PassCall, Store, StoreFuture};
 use crate::error::{Error, ErrorKind, Origin, Result, Retry};
 use crate::metrics::{Counter, StoreMetrics};
 use crate::model::{Operation, StoreKind};
-use crate::net::{Body, Ended, Gathered, Streamed, Upstream, gather};
+use crate::net::{Awaits, Body, Gathered, Streamed, Upstream, gather};
 
 /// An answer up to this length is gathered before its head is sent on.
 const GATHER_BYTES_MAX: usize = 256 * 1024;
@@ -80,7 +80,7 @@ impl Qdrant {
             // the shortest answer for whoever takes it packed.
             head.headers.remove(ACCEPT_ENCODING);
         }
-        let uploaded = body.tell_end();
+        let upload = body.tell_awaits();
         let too_long = |bytes: &Bytes| bytes.len() as u64 > self.settings.body_limit;
         match body.as_bytes() {
             Some(bytes) if operation == Operation::UpsertPoints && too_long(&bytes) => {
@@ -91,7 +91,7 @@ impl Qdrant {
             }
             _ => {
                 let answer = self.pass_once(self.outbound(head, body)?, deadline).await;
-                answer.map_err(|error| blame(error, &uploaded))
+                answer.map_err(|error| blame(error, &upload))
             }
         }
     }
@@ -247,9 +247,10 @@ impl Qdrant {
     }
 }
 
-/// A store that was still being sent the request when the time was over is not to blame for it.
-fn blame(error: Error, uploaded: &Ended) -> Error {
-    if error.kind() != ErrorKind::Timeout || uploaded.is_set() || error.retry() == Retry::Safe {
+/// A store that had taken all there was of the request when the time was over is not to blame for
+/// it, if there was more to come; one that took none of it is.
+fn blame(error: Error, upload: &Awaits) -> Error {
+    if error.kind() != ErrorKind::Timeout || !upload.is_set() || error.retry() == Retry::Safe {
         return error;
     }
     let text = "Outrigger: the request's body did not arrive in time";
