@@ -250,7 +250,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::super::shared::Health;
     use super::*;
-    use crate::metrics::Gauge;
+    use crate::metrics::{Counter, Gauge};
 
     const SETTLE: Duration = Duration::from_secs(1);
 
@@ -326,7 +326,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_hear_the_others_cannot_know_that_nobody_disturbs() {
-        let renewals = Renewals::new(Health::new(Gauge::default()), Gauge::default());
+        let health = Health::new(Gauge::default());
+        let renewals = Renewals::new(health, Gauge::default(), Counter::default());
         let generations = Generations::shared(SETTLE, Some(renewals));
         let seen = generations.see(&[Scope::Points("a").slot()]);
         assert!(generations.in_force(&seen) && !generations.undisturbed(&seen, &[]));

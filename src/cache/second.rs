@@ -143,7 +143,8 @@ pub(super) fn made(
         metrics.l1_up.set(i64::from(settings.policy.enabled));
         return (Generations::shared(settings.settle, None), None);
     };
-    let renewals = Renewals::new(Health::new(metrics.l2_up.clone()), metrics.unshared.clone());
+    let health = Health::new(metrics.l2_up.clone());
+    let renewals = Renewals::new(health, metrics.unshared.clone(), metrics.untold.clone());
     let generations = Generations::shared(settings.settle, Some(Arc::clone(&renewals)));
     let bytes_max = settings.policy.entry_bytes_max;
     let all = Arc::clone(&generations);

@@ -45,6 +45,8 @@ pub struct CacheMetrics {
     pub renewals: Counter,
     /// What was written here and Redis does not know yet, in scopes.
     pub unshared: Gauge,
+    /// Writes whose answer left before Redis knew of them.
+    pub untold: Counter,
     /// What other sidecars told of theirs.
     pub messages: Counter,
     redis_errors: Family<KindLabel, Counter>,
@@ -76,6 +78,7 @@ impl CacheMetrics {
             fills_dropped: put(registry, &names::CACHE_FILLS_DROPPED),
             renewals: put(registry, &names::CACHE_RENEWALS),
             unshared: put(registry, &names::CACHE_UNSHARED),
+            untold: put(registry, &names::CACHE_UNTOLD),
             messages: put(registry, &names::CACHE_MESSAGES),
             redis_errors: put(registry, &names::REDIS_ERRORS),
             l1_hits,

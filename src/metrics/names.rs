@@ -80,6 +80,8 @@ names! {
         "Round trips that told Redis and the other sidecars of writes.";
     CACHE_UNSHARED = "cache_unshared_scopes" []
         "Scopes of answers that were written to here and that Redis has not confirmed.";
+    CACHE_UNTOLD = "cache_untold_writes_total" []
+        "Writes whose answer left before Redis knew of them: for a moment other sidecars may have answered as before them.";
     CACHE_MESSAGES = "cache_messages_total" []
         "Messages of other sidecars about their writes.";
     REDIS_ERRORS = "redis_errors_total" ["kind"]

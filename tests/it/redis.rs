@@ -24,6 +24,8 @@ const SHORT: &str = "cache.ttl = \"1ms\"";
 const UP: &str = "outrigger_cache_tier_up";
 const L1: &str = "tier=\"l1\"";
 const L2: &str = "tier=\"l2\"";
+const UNSHARED: &str = "outrigger_cache_unshared_scopes";
+const UNTOLD: &str = "outrigger_cache_untold_writes_total";
 const MESSAGES: &str = "outrigger_cache_messages_total";
 
 /// A store, a Redis, and sidecars between them.
@@ -132,6 +134,20 @@ impl Fleet {
 
     async fn write(&self, at: usize) {
         self.sidecars[at].ask(&upsert()).await.ok();
+    }
+
+    /// Writes, and says whether Redis knew of it when the answer left. Where that took too long it
+    /// returns when Redis knows: until then the others may answer as before.
+    async fn write_that_is_told(&self, at: usize) -> bool {
+        let sidecar = &self.sidecars[at];
+        let untold = sidecar.metric(UNTOLD, &[]);
+        self.write(at).await;
+        let told = sidecar.metric(UNTOLD, &[]) == untold;
+        if !told {
+            let known = async || sidecar.metric(UNSHARED, &[]) == 0.0;
+            until("Redis knows of the write", known).await;
+        }
+        told
     }
 
     /// Writes at one sidecar, and returns when another has heard that the write began and that it

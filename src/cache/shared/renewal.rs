@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::health::Health;
 use crate::cache::scope::{SLOTS, Slot};
-use crate::metrics::Gauge;
+use crate::metrics::{Counter, Gauge};
 
 /// How long the answer to a write waits for Redis to know of it. Past that it goes out, and this
 /// process alone knows that Redis is not to be trusted with these slots.
@@ -29,6 +29,8 @@ pub(in crate::cache) struct Renewals {
     health: Arc<Health>,
     /// How many slots are unshared.
     unshared: Gauge,
+    /// Counts the answers to writes that left before Redis knew of them.
+    untold: Counter,
     came: Notify,
     confirmed: Notify,
 }
@@ -70,12 +72,13 @@ pub(super) struct Renewed {
 }
 
 impl Renewals {
-    pub(in crate::cache) fn new(health: Health, unshared: Gauge) -> Arc<Self> {
+    pub(in crate::cache) fn new(health: Health, unshared: Gauge, untold: Counter) -> Arc<Self> {
         Arc::new(Self {
             states: (0..SLOTS).map(|_| State::default()).collect(),
             due: Mutex::default(),
             health: Arc::new(health),
             unshared,
+            untold,
             came: Notify::new(),
             confirmed: Notify::new(),
         })
@@ -229,6 +232,9 @@ impl Ticket {
             renewals.health.rest();
             renewals.let_go();
         }
+        if !self.is_known() {
+            renewals.untold.inc();
+        }
     }
 
     fn is_known(&self) -> bool {
@@ -251,7 +257,7 @@ mod tests {
         let health = Health::new(Gauge::default());
         health.connected(true);
         (
-            Renewals::new(health, Gauge::default()),
+            Renewals::new(health, Gauge::default(), Counter::default()),
             [Scope::Points("a").slot()],
         )
     }
@@ -269,6 +275,7 @@ mod tests {
         assert!(renewals.all_shared(&slots));
         assert_eq!(renewals.unshared.get(), 0);
         second.known().await;
+        assert_eq!(renewals.untold.get(), 0);
         assert!(renewals.take().is_none());
     }
 
@@ -292,6 +299,7 @@ mod tests {
         renewals.want(&slots, Duration::ZERO).known().await;
         assert_eq!(began.elapsed(), WAIT_MAX);
         assert!(!renewals.all_shared(&slots));
+        assert_eq!(renewals.untold.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Fleet, L1, L2, SHORT, UP, down, up};
+use super::{Fleet, L1, L2, SHORT, UNSHARED, UNTOLD, UP, down, up};
+use crate::support::gate::Gate;
 use crate::support::redis::Redis;
 use crate::support::{story, until};
 
@@ -127,11 +128,41 @@ fn a_write_that_redis_did_not_hear_of_is_told_before_anything_is_looked_up_again
 }
 
 #[test]
+fn a_write_that_redis_has_not_heard_of_when_its_answer_leaves_is_counted_and_told_later() {
+    story(async {
+        let mut fleet = Fleet::new(1, SHORT).await;
+        let gate = Gate::to(fleet.redis.address).await;
+        let way = format!("{SHORT}\ncache.redis_url = \"redis://{}\"", gate.address);
+        fleet.join(&way).await;
+        let [other, writer] = [0, 1];
+        up(&fleet.sidecars[writer]).await;
+        fleet.keep(other, "a").await;
+        let untold = fleet.sidecars[writer].metric(UNTOLD, &[]);
+        gate.shut();
+        let began = Instant::now();
+        fleet.write(writer).await;
+        assert!(began.elapsed() < AT_ONCE);
+        assert_eq!(fleet.sidecars[writer].metric(UNTOLD, &[]), untold + 1.0);
+        // The other one cannot know, and may answer as before; who wrote does not.
+        fleet.ask_loosely(other, "a").await;
+        for _ in 0..3 {
+            fleet.ask(writer, "a").await;
+        }
+        gate.open();
+        let known = async || fleet.sidecars[writer].metric(UNSHARED, &[]) == 0.0;
+        until("Redis knows of the write", known).await;
+        fleet.ask(other, "a").await;
+        fleet.keep(writer, "a").await;
+        fleet.ask(other, "a").await;
+    });
+}
+
+#[test]
 fn while_the_others_are_not_heard_nothing_is_kept_in_the_process() {
     story(async {
         let fleet = Fleet::new(1, "").await;
-        fleet.ask(0, "a").await;
-        assert_eq!(fleet.ask(0, "a").await.by, "hit-l1");
+        let kept = async || fleet.ask(0, "a").await.by == "hit-l1";
+        until("it is kept", kept).await;
         fleet.redis.signal("STOP");
         let blind = async || fleet.sidecars[0].metric(UP, &[L1]) < 1.0;
         until("the first tier is off", blind).await;
@@ -176,7 +207,7 @@ fn a_flushed_redis_is_filled_again() {
         for _ in 0..3 {
             fleet.keep(0, "a").await;
             let _flushed: String = fleet.redis.ask("FLUSHALL").await;
-            fleet.write(1).await;
+            fleet.write_that_is_told(1).await;
             use_all(&fleet, 2).await;
         }
         fleet.keep(1, "a").await;
@@ -211,7 +242,7 @@ fn a_full_redis_still_lets_go_of_what_was_before_a_write() {
             .await;
         let _set: String = fleet.redis.ask("CONFIG SET maxmemory 1").await;
         for at in [0, 1, 0] {
-            fleet.write(at).await;
+            fleet.write_that_is_told(at).await;
             assert_ne!(fleet.ask(0, "a").await.by, "hit-l2");
             fleet.ask(1, "a").await;
             use_all(&fleet, 2).await;
@@ -235,7 +266,7 @@ fn a_redis_that_evicts_what_it_likes_makes_no_answer_wrong() {
                 fleet.ask(number % 2, &question).await;
             }
             if round % 5 == 0 {
-                fleet.write(round % 2).await;
+                fleet.write_that_is_told(round % 2).await;
                 let filler = format!("SETRANGE filler:{round} 200000 x");
                 let _length: usize = fleet.redis.ask(&filler).await;
             }
@@ -317,8 +348,8 @@ fn garbage_in_place_of_entries_and_tokens_is_a_miss() {
 fn what_nobody_understands_on_the_channel_drops_everything() {
     story(async {
         let fleet = Fleet::new(1, "").await;
-        fleet.ask(0, "a").await;
-        assert_eq!(fleet.ask(0, "a").await.by, "hit-l1");
+        let kept = async || fleet.ask(0, "a").await.by == "hit-l1";
+        until("it is kept", kept).await;
         let heard: usize = fleet.redis.ask("PUBLISH outrigger:c:1 nonsense!").await;
         assert_eq!(heard, 1);
         let nonsense = ["kind=\"nonsense\""];
@@ -341,7 +372,7 @@ fn tokens_that_are_evicted_again_bring_no_old_answer_back() {
         };
         evict().await;
         fleet.keep(0, "a").await;
-        fleet.write(0).await;
+        fleet.write_that_is_told(0).await;
         evict().await;
         fleet.ask(1, "a").await;
         fleet.ask(0, "a").await;
