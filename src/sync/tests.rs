@@ -48,6 +48,8 @@ struct InMemory {
     token: AtomicU64,
     /// Another is another lead.
     lead: AtomicU64,
+    /// How often others were let have the lead.
+    gave_way: AtomicU64,
     /// What every mark is said to be, in milliseconds.
     age_ms: AtomicU64,
     is_shared: bool,
@@ -204,6 +206,10 @@ impl Ledger for InMemory {
 
     fn leads(&self) -> Told<'_, Option<u64>> {
         now(Some(self.lead.load(Ordering::Relaxed)))
+    }
+
+    fn give_way(&self) {
+        self.gave_way.fetch_add(1, Ordering::Relaxed);
     }
 
     fn has_led(&self, lead: u64) -> Told<'_, bool> {

@@ -104,6 +104,31 @@ async fn a_sidecar_that_does_not_know_the_modes_stands_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_stands_still_for_long_lets_others_have_the_lead() {
+    let world = world("way").await;
+    let gave_way = || world.ledger.gave_way.load(Ordering::Relaxed);
+    world.modes.is_unknown.store(true, Ordering::Relaxed);
+    let for_long = || {
+        let state = &world.direction.state;
+        state.goes_on();
+        let since = Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
+        state.stands_still(since);
+    };
+    assert_eq!(world.direction.round().await.unwrap(), 0);
+    assert_eq!(gave_way(), 0, "not at once");
+    for_long();
+    assert_eq!(world.direction.round().await.unwrap(), 0);
+    assert_eq!(gave_way(), 1);
+    // Who has gone on meanwhile begins anew.
+    world.modes.is_unknown.store(false, Ordering::Relaxed);
+    for_long();
+    world.direction.round().await.unwrap();
+    world.modes.is_unknown.store(true, Ordering::Relaxed);
+    world.direction.round().await.unwrap();
+    assert_eq!(gave_way(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_part_of_what_is_applied_asks_for_leave() {
     let world = world("parts").await;
     let large = |id: u64| point(id, [1.0, 0.0], json!({"large": "x".repeat(5 << 20)}));
