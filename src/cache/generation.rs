@@ -4,11 +4,12 @@
 //! are read before the store is asked. A write takes new ones before it is sent and again when it
 //! ends, however it ends.*
 //!
-//! So an answer from before a write is never served after the write was answered, and a read that
+//! So an answer from before a write is never served here after the write was answered, and a read that
 //! began before a write and ended after it keeps an answer that nobody will be given. Tokens are
 //! random: whatever is lost, restored or restarted, an old one never comes to be in force again.
 //!
-//! Where answers are also kept in Redis, whatever is renewed here is renewed there, too: see `shared`.
+//! Where answers are also kept in Redis, whatever is renewed here is renewed there, too.
+//! What that promises at other sidecars stands in `shared`.
 //!
 //! While a write is under way, and for a while after one whose effect may still be to come, what it
 //! touches is not kept: such an answer would be dropped at its end, or be one from before it.

@@ -17,7 +17,6 @@ mod chaos;
 mod client;
 mod draw;
 mod equal;
-mod fault;
 mod history;
 mod known;
 mod proof;

@@ -4,7 +4,9 @@
 //! The rule of coherence is the one of `generation`, with tokens that all sidecars see. An entry in
 //! Redis records the shared tokens it was read under; it is served only if they are the very ones
 //! that stand in Redis when it is looked up, and both come in one round trip. A write renews them
-//! before it is sent and when it ends (`renewal`), and tells the other sidecars (`keeper`).
+//! before it is sent and when it ends (`renewal`), and tells the other sidecars (`keeper`). Its answer
+//! waits until Redis has them, but not for long: past that, what others answer from Redis may be from
+//! before the write until it has.
 //!
 //! - *A token is sent once and never again.* Sent twice, it could come back into force after
 //!   another one, and with it what was read under it.

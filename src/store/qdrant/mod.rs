@@ -247,8 +247,8 @@ impl Qdrant {
     }
 }
 
-/// A store that had taken all there was of the request when the time was over is not to blame for
-/// it, if there was more to come; one that took none of it is.
+/// Who was waited for when the time was over is to blame: the client, where the store had taken all
+/// that had come of the request and there was more to come; else the store.
 fn blame(error: Error, upload: &Awaits) -> Error {
     if error.kind() != ErrorKind::Timeout || !upload.is_set() || error.retry() == Retry::Safe {
         return error;

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::fault::Fault;
 use super::history::History;
 use super::known::Id;
 use super::world::Kind;
 use crate::support::dice::Dice;
+use crate::support::fault::Fault;
 
 fn ms(dice: &mut Dice, least: usize, most: usize) -> Duration {
     let ms = least + dice.below(most - least);

@@ -17,10 +17,10 @@ use super::call::{Outcome, ask};
 use super::client::Client;
 use super::draw::Shape;
 use super::equal::{self, Contents};
-use super::fault::Fault;
 use super::known::{Id, Known};
 use super::world::World;
 use crate::support::dice::Dice;
+use crate::support::fault::Fault;
 
 /// From when nothing fails any more.
 const EQUAL_WITHIN: Duration = Duration::from_secs(30);

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::call::{Outcome, ask_within};
-use super::fault::Proxy;
 use super::known::Front;
 use crate::support::Reserved;
+use crate::support::fault::Proxy;
 use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
 use crate::support::process::Process;

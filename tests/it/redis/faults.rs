@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Fleet, L1, L2, SHORT, UNSHARED, UNTOLD, UP, down, up};
-use crate::support::gate::Gate;
+use crate::support::fault::{Fault, Proxy};
 use crate::support::redis::Redis;
 use crate::support::{story, until};
 
@@ -131,14 +131,14 @@ fn a_write_that_redis_did_not_hear_of_is_told_before_anything_is_looked_up_again
 fn a_write_that_redis_has_not_heard_of_when_its_answer_leaves_is_counted_and_told_later() {
     story(async {
         let mut fleet = Fleet::new(1, SHORT).await;
-        let gate = Gate::to(fleet.redis.address).await;
-        let way = format!("{SHORT}\ncache.redis_url = \"redis://{}\"", gate.address);
+        let proxy = Proxy::tcp(fleet.redis.address).await;
+        let way = format!("{SHORT}\ncache.redis_url = \"redis://{}\"", proxy.address);
         fleet.join(&way).await;
         let [other, writer] = [0, 1];
         up(&fleet.sidecars[writer]).await;
         fleet.keep(other, "a").await;
         let untold = fleet.sidecars[writer].metric(UNTOLD, &[]);
-        gate.shut();
+        proxy.gate.set(Fault::Hang);
         let began = Instant::now();
         fleet.write(writer).await;
         assert!(began.elapsed() < AT_ONCE);
@@ -148,7 +148,7 @@ fn a_write_that_redis_has_not_heard_of_when_its_answer_leaves_is_counted_and_tol
         for _ in 0..3 {
             fleet.ask(writer, "a").await;
         }
-        gate.open();
+        proxy.gate.set(Fault::None);
         let known = async || fleet.sidecars[writer].metric(UNSHARED, &[]) == 0.0;
         until("Redis knows of the write", known).await;
         fleet.ask(other, "a").await;

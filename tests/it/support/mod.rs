@@ -7,8 +7,8 @@
 
 pub(crate) mod ask;
 pub(crate) mod dice;
+pub(crate) mod fault;
 pub(crate) mod folder;
-pub(crate) mod gate;
 pub(crate) mod h2;
 pub(crate) mod pattern;
 pub(crate) mod postgres;

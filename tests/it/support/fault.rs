@@ -1,5 +1,5 @@
-//! What stands before a store and has it fail: by bytes before a PostgreSQL, by requests before
-//! whatever speaks HTTP.
+//! What stands before a store and has it fail: by bytes before a PostgreSQL or a Redis, by
+//! requests before whatever speaks HTTP.
 //!
 //! What hung is never delivered later: when the fault ends its connection is cut. So what a store
 //! has not done when its sidecar gave the call up it will not do.
@@ -26,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     None,
     /// Connections are closed, new ones at once.
     Refuse,
@@ -41,17 +41,17 @@ pub(super) enum Fault {
     },
 }
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     fault: watch::Sender<Fault>,
     /// The store refuses every write that names it.
     refused: Mutex<Option<String>>,
     /// Calls and connections that were spoilt.
-    pub(super) hits: AtomicUsize,
+    pub(crate) hits: AtomicUsize,
 }
 
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
-    pub(super) gate: Arc<Gate>,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Gate {
@@ -63,11 +63,11 @@ impl Gate {
         })
     }
 
-    pub(super) fn set(&self, fault: Fault) {
+    pub(crate) fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
-    pub(super) fn refuse_id(&self, id: Option<String>) {
+    pub(crate) fn refuse_id(&self, id: Option<String>) {
         *self.refused.lock() = id;
     }
 
@@ -81,7 +81,7 @@ impl Gate {
 }
 
 impl Proxy {
-    pub(super) async fn tcp(server: SocketAddr) -> Self {
+    pub(crate) async fn tcp(server: SocketAddr) -> Self {
         let (listener, proxy) = Self::listening().await;
         let gate = Arc::clone(&proxy.gate);
         drop(task::spawn("fault-tcp", async move {
@@ -93,7 +93,7 @@ impl Proxy {
         proxy
     }
 
-    pub(super) async fn http(server: SocketAddr) -> Self {
+    pub(crate) async fn http(server: SocketAddr) -> Self {
         let (listener, proxy) = Self::listening().await;
         let gate = Arc::clone(&proxy.gate);
         let mut connector = HttpConnector::new();
